@@ -1,0 +1,127 @@
+"""Every error a user can meet, in one tree.
+
+    RagtuneError                     500 internal_error
+    ├── InvalidRequest               400 invalid_request
+    │   └── ContextLengthExceeded    400 context_length_exceeded
+    ├── Forbidden                    403 forbidden
+    ├── UnknownName                  404 unknown_name
+    ├── TooLarge                     413 too_large
+    ├── IncompatibleParts            422 incompatible_parts
+    ├── RefusedArtifact              422 refused_artifact
+    ├── AlreadyRunning               423 already_running
+    ├── Overloaded                   429 overloaded
+    ├── EngineFault                  500 engine_error
+    ├── Unavailable                  503 unavailable
+    ├── DeadlineExceeded             504 deadline_exceeded
+    └── StorageFull                  507 storage_full
+
+The HTTP handler, the engine loop and the command line are the only places that catch these. Each class carries the
+HTTP status, the OpenAI error `type` and the machine-readable `code`; the message says what to do about it.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RagtuneError(Exception):
+    """Base of the tree. `param` names the request field at fault, if one is."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidRequest(RagtuneError):
+    """The request is malformed, or asks for a known field that is not supported."""
+
+    status, type, code = 400, "invalid_request_error", "invalid_request"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """Prompt plus requested tokens do not fit the model's window; both numbers are in the message."""
+
+    code = "context_length_exceeded"
+
+
+class Forbidden(RagtuneError):
+    """The caller may not do this: a foreign Host or Origin header."""
+
+    status, type, code = 403, "permission_error", "forbidden"
+
+
+class UnknownName(RagtuneError):
+    """A name nobody knows; the message lists near matches."""
+
+    status, type, code = 404, "not_found_error", "unknown_name"
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str], *, param: str | None = None) -> "UnknownName":
+        """`UnknownName` for `name` of this `kind`, naming up to three of the `known` names that are near."""
+        candidates = sorted(known)
+        near = difflib.get_close_matches(name, candidates, n=3, cutoff=0.5)
+        if near:
+            hint = "did you mean " + " or ".join(repr(match) for match in near) + "?"
+        elif candidates:
+            hint = "known: " + ", ".join(candidates[:8]) + (" ..." if len(candidates) > 8 else "")
+        else:
+            hint = f"no {kind} is registered yet"
+        return cls(f"unknown {kind} {name!r}; {hint}", param=param)
+
+
+class TooLarge(RagtuneError):
+    """A body, file or archive over its limit."""
+
+    status, type, code = 413, "invalid_request_error", "too_large"
+
+
+class IncompatibleParts(RagtuneError):
+    """A mode whose parts exist but do not fit together, or do not fit the base model."""
+
+    status, type, code = 422, "invalid_request_error", "incompatible_parts"
+
+
+class RefusedArtifact(RagtuneError):
+    """A broken or unacceptable adapter, document, template or recipe; the message gives the reason."""
+
+    status, type, code = 422, "invalid_request_error", "refused_artifact"
+
+
+class AlreadyRunning(RagtuneError):
+    """Another process is already doing this to the same resource."""
+
+    status, type, code = 423, "conflict_error", "already_running"
+
+
+class Overloaded(RagtuneError):
+    """The queue is full; decided at admission, so it is answered at once."""
+
+    status, type, code = 429, "overloaded_error", "overloaded"
+
+
+class EngineFault(RagtuneError):
+    """The engine failed. The text outside is fixed; the cause is in the log under the request id."""
+
+    status, type, code = 500, "server_error", "engine_error"
+
+
+class Unavailable(RagtuneError):
+    """Starting, draining, or the knowledge that was asked for cannot be had."""
+
+    status, type, code = 503, "unavailable_error", "unavailable"
+
+
+class DeadlineExceeded(RagtuneError):
+    """The request's deadline passed before it was done."""
+
+    status, type, code = 504, "server_error", "deadline_exceeded"
+
+
+class StorageFull(RagtuneError):
+    """The disk is full; nothing half-written stays."""
+
+    status, type, code = 507, "server_error", "storage_full"

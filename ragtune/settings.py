@@ -1,0 +1,107 @@
+"""Process-wide settings: environment variables with the prefix RAGTUNE_, or a TOML file named by RAGTUNE_CONFIG.
+
+The environment wins over the file. Settings are read once, frozen, and handed down; a misspelt name fails at once.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ragtune.errors import InvalidRequest, UnknownName
+
+PREFIX = "RAGTUNE_"
+EMBEDDED = "embedded"
+
+
+class Settings(BaseModel):
+    """All settings with their defaults. Bytes are bytes, durations seconds, lengths tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(
+        default=Path(platformdirs.user_data_dir("ragtune")),
+        description="state: database, indexes, adapters, templates, runs",
+    )
+    cache: Path = Field(
+        default=Path(platformdirs.user_cache_dir("ragtune")), description="converted models; may be deleted"
+    )
+    base_model: str = Field(default=EMBEDDED, description="'embedded', a local folder, or a hub id")
+    embedding_model: str = Field(default=EMBEDDED, description="'embedded', a local folder, or a hub id")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(default=0, ge=0, description="torch threads of the engine; 0 means all cores")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535)
+    allowed_hosts: tuple[str, ...] = Field(default=(), description="further Host names accepted, comma separated")
+    adapter_roots: tuple[Path, ...] = Field(
+        default=(), description="folders adapters may be registered from, comma separated; runs/ in the home always is"
+    )
+
+    default_index: str | None = Field(default=None, description="the index a bare 'rag' means, if there are several")
+    passage_tokens: int = Field(default=250, ge=16, description="token budget for passages in a prompt")
+    top_k: int = Field(default=4, ge=1, le=100, description="passages retrieved at most")
+
+    max_model_len: int = Field(default=4096, ge=32, description="context limit, capped by the model's own")
+    step_tokens: int = Field(default=512, ge=1, description="tokens one engine step computes at most")
+    max_running: int = Field(default=64, ge=1, description="sequences in the batch at most")
+    max_waiting: int = Field(default=256, ge=0, description="sequences queued at most; beyond that 429")
+    kv_tokens: int = Field(default=32768, ge=256, description="tokens the KV store holds")
+    prefix_cache: bool = Field(default=True, description="reuse KV of equal prompt beginnings")
+    deadline: float = Field(default=120.0, gt=0, description="seconds a request may take")
+    drain: float = Field(default=30.0, ge=0, description="seconds to finish requests after SIGTERM")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
+        """Settings from the TOML file and the environment, `overrides` (command line) winning over both.
+
+        Raises UnknownName for a variable or key that does not exist, InvalidRequest for a value that does not fit.
+        """
+        environ = os.environ if environ is None else environ
+        from_file = _read_file(environ.get(PREFIX + "CONFIG"))
+        from_env = _from_environment(environ)
+        for name in [*from_file, *from_env]:
+            if name not in cls.model_fields:
+                raise UnknownName.among("setting", name, cls.model_fields)
+        values = {**from_file, **from_env, **{k: v for k, v in overrides.items() if v is not None}}
+        try:
+            return cls.model_validate({name: _split(name, value) for name, value in values.items()})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise InvalidRequest(f"setting {name}: {first['msg']} (got {first['input']!r})", param=name) from error
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.home / "ragtune.db"
+
+    @property
+    def runs(self) -> Path:
+        """Where training and evaluation runs are written."""
+        return self.home / "runs"
+
+
+def _read_file(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidRequest(f"settings file {path}: {error}", param="config") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    prefixed = {name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
+    prefixed.pop("config", None)
+    return prefixed
+
+
+def _split(name: str, value: Any) -> Any:
+    if name in ("allowed_hosts", "adapter_roots") and isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value

@@ -1,0 +1,89 @@
+"""The database: SQLite in WAL mode through SQLAlchemy, with numbered, append-only migrations.
+
+Write transactions begin with BEGIN IMMEDIATE, so two writers queue at the start instead of failing in the middle.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+
+from ragtune.errors import RagtuneError, StorageFull
+
+_BUSY_MS = 10_000
+
+
+def _resources_and_versions(connection: Connection) -> None:
+    connection.execute(
+        text(
+            """CREATE TABLE resource (
+                   kind TEXT NOT NULL, name TEXT NOT NULL, current INTEGER, last INTEGER NOT NULL DEFAULT 0,
+                   PRIMARY KEY (kind, name))"""
+        )
+    )
+    connection.execute(
+        text(
+            """CREATE TABLE version (
+                   kind TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, folder TEXT NOT NULL,
+                   manifest TEXT NOT NULL, created TEXT NOT NULL,
+                   PRIMARY KEY (kind, name, number))"""
+        )
+    )
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_resources_and_versions,)  # append only
+
+
+class Database:
+    """One SQLite file. Cheap to open; any number of processes may have it open at once."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_MS / 1000})
+        _configure(self._engine)
+        self._migrate()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A write transaction: commits at the end, rolls back on any error. Raises StorageFull on a full disk."""
+        try:
+            with self._engine.connect() as connection:
+                connection.execute(text("BEGIN IMMEDIATE"))
+                yield connection
+                connection.commit()
+        except Exception as error:
+            if "disk is full" in str(error) or "No space left" in str(error):
+                raise StorageFull(f"the disk under {self.path.parent} is full") from error
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one consistent view."""
+        with self._engine.connect() as connection:
+            connection.execute(text("BEGIN"))
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def _migrate(self) -> None:
+        with self.write() as connection:
+            done = int(connection.execute(text("PRAGMA user_version")).scalar_one())
+            if done > len(MIGRATIONS):
+                raise RagtuneError(f"{self.path} was written by a newer ragtune; upgrade, or use another RAGTUNE_HOME")
+            for number, migrate in enumerate(MIGRATIONS[done:], start=done + 1):
+                migrate(connection)
+                connection.execute(text(f"PRAGMA user_version = {number}"))
+
+
+def _configure(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not open transactions of its own
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")

@@ -1,0 +1,87 @@
+"""Prompt templates: system text, few-shot examples, and how passages and question are laid out.
+
+A template is a small TOML file. It is data, not code: `{query}`, `{passages}`, `{number}`, `{heading}`, `{document}`
+and `{text}` are replaced once, literally, so nothing inside a document can be taken for a placeholder.
+
+    system = "Answer in a few words."
+    user = "{query}"                                  # layout of the last user message without passages
+    user_with_passages = "{passages}\\n\\nQuestion: {query}"
+    passage = "[{number}] {heading}\\n{text}"
+
+    [[examples]]
+    user = "How long is the warranty of the Brevik 2?"
+    assistant = "14 months"
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from ragtune.errors import RefusedArtifact
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+class FewShot(BaseModel):
+    """One worked example shown before the question."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user: str
+    assistant: str
+
+
+class Template(BaseModel):
+    """How a request becomes chat messages. An empty `system` leaves the chat template's own default in force."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    system: str = ""
+    user: str = "{query}"
+    user_with_passages: str = "Use these passages to answer.\n\n{passages}\n\nQuestion: {query}"
+    passage: str = "[{number}] {heading}\n{text}"
+    separator: str = "\n\n"
+    examples: tuple[FewShot, ...] = ()
+
+    @field_validator("user", "user_with_passages", "passage")
+    @classmethod
+    def _known_placeholders(cls, layout: str) -> str:
+        known = {"query", "passages", "number", "heading", "document", "text"}
+        unknown = [name for name in _PLACEHOLDER.findall(layout) if name not in known]
+        if unknown:
+            raise ValueError(f"unknown placeholder {{{unknown[0]}}}; known: {', '.join(sorted(known))}")
+        return layout
+
+    @classmethod
+    def parse(cls, text: str, source: str = "template") -> "Template":
+        """Read TOML text; raises RefusedArtifact naming `source` and the field at fault."""
+        try:
+            return cls.model_validate(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise RefusedArtifact(f"{source} is not valid TOML: {error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise RefusedArtifact(f"{source}: field {field!r}: {first['msg']}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> "Template":
+        """Read a TOML file; raises RefusedArtifact if it cannot be read or does not fit."""
+        try:
+            return cls.parse(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise RefusedArtifact(f"cannot read template {path}: {error}") from error
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the content, independent of how the TOML was formatted."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def fill(layout: str, values: Mapping[str, str]) -> str:
+    """Replace each `{name}` once by its value; values are never scanned again."""
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), layout)

@@ -1,0 +1,100 @@
+"""What people see in a terminal: progress and words on stderr, results on stdout, JSON when a script reads.
+
+Progress bars draw only on a terminal; in a log they become one line at the start and one at the end, never silence.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+notes = Console(stderr=True, highlight=False)
+results = Console(highlight=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line for the person watching; never part of the result."""
+    notes.print(message, markup=False)
+
+
+@dataclass
+class Task:
+    """A running progress bar. `advance` moves it, `describe` changes what stands after it."""
+
+    _progress: Progress
+    _id: TaskID
+
+    def advance(self, steps: int = 1) -> None:
+        """Move by `steps`."""
+        self._progress.advance(self._id, steps)
+
+    def describe(self, detail: str) -> None:
+        """Show `detail` (a loss, a rate) behind the bar."""
+        self._progress.update(self._id, detail=detail)
+
+    def total(self, total: int) -> None:
+        """Set the number of steps once it is known."""
+        self._progress.update(self._id, total=total)
+
+
+@contextmanager
+def progress(description: str, total: int | None) -> Iterator[Task]:
+    """A bar with count, time gone and time left."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    if not notes.is_terminal:
+        say(f"{description} ...")
+    with Progress(*columns, console=notes, disable=not notes.is_terminal) as bar:
+        task = Task(bar, bar.add_task(description, total=total, detail=""))
+        yield task
+        finished = bar.tasks[0]
+    if not notes.is_terminal:
+        say(f"{description}: {finished.completed:g} done in {finished.finished_time or finished.elapsed or 0:.1f} s")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout. Pydantic models and lists of them are fine."""
+    json.dump(_plain(value), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
+    """A table on stdout; numbers are aligned right."""
+    table = Table(*columns, title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(table.columns):
+        if rows and all(isinstance(row[index], int | float) for row in rows):
+            column.justify = "right"
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    results.print(table, markup=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

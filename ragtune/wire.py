@@ -1,0 +1,128 @@
+"""The shapes that travel: passages, usage, timings, answers, and the requests of our own routes.
+
+The same classes are written by the service and read by the command line and the evaluator.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FinishReason = Literal["stop", "length"]
+
+
+class Passage(BaseModel):
+    """A retrieved piece of a document. `start` and `end` are character offsets into the document's text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    document: str
+    heading: tuple[str, ...] = ()
+    text: str
+    start: int
+    end: int
+    score: float = 0.0
+
+
+class CitedPassage(Passage):
+    """A passage as it was numbered in the prompt; `cited` when the answer contains `[number]`."""
+
+    number: int
+    cited: bool = False
+
+
+class Usage(BaseModel):
+    """Token counts. Virtual tokens of a soft prompt fill the context but are no prompt text: counted apart."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    virtual_tokens: int = 0
+
+
+class Timings(BaseModel):
+    """Milliseconds. `queue` is admission to first engine step, `first_token` admission to first token."""
+
+    retrieval_ms: float = 0.0
+    queue_ms: float = 0.0
+    first_token_ms: float = 0.0
+    total_ms: float = 0.0
+
+
+class Answer(BaseModel):
+    """What a mode answered, with everything needed to explain and repeat it."""
+
+    id: str
+    mode: str
+    resolved_mode: str
+    versions: dict[str, str] = Field(description="what each part resolved to: part -> name@version")
+    text: str
+    finish_reason: FinishReason
+    passages: list[CitedPassage] = []
+    passages_retrieved: int = 0
+    usage: Usage
+    timings: Timings
+
+
+class Sampling(BaseModel):
+    """How tokens are chosen. `temperature` 0 is greedy; `seed` makes a sampled answer repeatable."""
+
+    model_config = ConfigDict(frozen=True)
+
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0, description="0 considers every token")
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    max_tokens: int = Field(default=128, ge=1)
+    stop: tuple[str, ...] = Field(default=(), max_length=16)
+    stop_token_ids: tuple[int, ...] = Field(default=(), max_length=64)
+    ignore_eos: bool = False
+
+
+class Ask(BaseModel):
+    """One question, without saying in which mode."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    query: str = Field(min_length=1)
+    top_k: int | None = Field(default=None, ge=1, le=100, description="passages at most; absent: the server's default")
+    passage_tokens: int | None = Field(default=None, ge=16, description="token budget for passages")
+    max_tokens: int = Field(default=128, ge=1)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    stop: tuple[str, ...] = Field(default=(), max_length=16)
+    deadline: float | None = Field(default=None, gt=0, description="seconds; absent: the server's default")
+
+
+class QueryRequest(Ask):
+    """One question in one mode."""
+
+    mode: str = "base"
+
+
+class CompareRequest(Ask):
+    """One question in several modes, computed together."""
+
+    modes: tuple[str, ...] = Field(min_length=1, max_length=32)
+
+
+class CompareResponse(BaseModel):
+    """One answer per mode, in the order asked."""
+
+    answers: list[Answer]
+
+
+class ErrorBody(BaseModel):
+    """The inside of every error answer."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str
+
+
+class ErrorEnvelope(BaseModel):
+    """Every error answer."""
+
+    error: ErrorBody
