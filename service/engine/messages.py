@@ -1,0 +1,204 @@
+"""The typed messages that cross the border between the server process and the engine process.
+
+    server -> engine    Admit, Cancel, Load, Unload, AskStats, Shutdown
+    engine -> server    Ready, Progress, Finished, Failed, LoadDone, UnloadDone, Stats
+
+Plain frozen dataclasses of plain values: nothing in them assumes one machine, and nothing above the client sees them
+except `AdapterRef`, `Generation`, `TokenEvent`, `Finish`, `EngineInfo` and `EngineStats`.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ragtune.wire import FinishReason, Sampling
+
+AdapterKind = Literal["lora", "soft_prompt", "prefix"]
+
+
+@dataclass(frozen=True)
+class AdapterRef:
+    """One immutable adapter version as the engine knows it. `key` is unique per content, so KV can never be stale."""
+
+    key: str
+    folder: Path
+    kind: AdapterKind
+    virtual_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One request: what to continue, with which adapters, how. `deadline` is in seconds from admission."""
+
+    request_id: str
+    token_ids: tuple[int, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    weights: AdapterRef | None = None
+    prefix: AdapterRef | None = None
+    eos_ids: tuple[int, ...] = ()
+    deadline: float = 120.0
+    namespace: str = ""
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Positions the soft prompt or prefix takes before the first real token."""
+        return self.prefix.virtual_tokens if self.prefix else 0
+
+
+@dataclass(frozen=True)
+class TokenEvent:
+    """One generated token."""
+
+    token_id: int
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a generation ended, with its counts and times (milliseconds from admission)."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    virtual_tokens: int
+    queue_ms: float
+    first_token_ms: float
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What the engine found and chose at start."""
+
+    max_model_len: int
+    device: str
+    dtype: str
+    threads: int
+    kv_tokens: int
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """A snapshot between two steps."""
+
+    running: int
+    waiting: int
+    adapters: tuple[str, ...]
+    adapter_bytes: int
+    kv_blocks_used: int
+    kv_blocks_total: int
+    cached_blocks: int
+    steps: int
+
+
+# server -> engine
+
+
+@dataclass(frozen=True)
+class Admit:
+    """Queue a generation."""
+
+    generation: Generation
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Free the slot in the next step; unknown ids are ignored, the generation may just have ended."""
+
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """Bring an adapter into memory ahead of its first request."""
+
+    ref: AdapterRef
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Drop an adapter from memory once no sequence uses it."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class AskStats:
+    """Answered by Stats."""
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """Stop now; what still runs fails."""
+
+
+# engine -> server
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True)
+class StartFailed:
+    """The model could not be loaded; the process ends after this."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """New tokens of one generation."""
+
+    request_id: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A generation ended as it should."""
+
+    request_id: str
+    finish: Finish
+
+
+FailureCode = Literal["engine_error", "deadline_exceeded", "refused_artifact", "context_length_exceeded"]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A generation failed. `message` may go to the user for all codes but engine_error, whose cause goes to the log."""
+
+    request_id: str
+    code: FailureCode
+    message: str
+
+
+@dataclass(frozen=True)
+class LoadDone:
+    """An adapter is in memory, or `error` says why not."""
+
+    key: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class UnloadDone:
+    """An adapter is out of memory; `freed` bytes were its own."""
+
+    key: str
+    freed: int
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The answer to AskStats."""
+
+    stats: EngineStats
+
+
+ToEngine = Admit | Cancel | Load | Unload | AskStats | Shutdown
+ToServer = Ready | StartFailed | Progress | Finished | Failed | LoadDone | UnloadDone | Stats
