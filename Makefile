@@ -21,6 +21,7 @@ help: ## show this page
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create or update .venv (the other targets do it themselves)
+	@echo ".venv is up to date."
 
 # The script writes $(READY) last; until then the environment counts as half-finished and is made anew.
 $(READY): pyproject.toml constraints.txt scripts/setup_environment.py

@@ -1,7 +1,7 @@
 """Creates `.venv` and installs ragtune into it, for `make setup`; needs only the standard library of Python 3.11.
 
-An environment this script began and did not finish is thrown away and made anew, since an interrupted pip leaves
-packages half written. An environment that someone made themselves is installed into and never thrown away.
+An environment that was begun and not finished, or does not work, is thrown away and made anew, since an interrupted
+pip leaves packages half written; one that works is updated in place.
 pip's own output goes to a log file; what the user sees is one line of progress, or the log's end if it fails.
 
     python3 scripts/setup_environment.py .venv/.ready
@@ -23,7 +23,7 @@ PIP += ["-c", "constraints.txt"]
 
 
 def main(ready: Path) -> int:
-    """Make or update the environment, then touch `ready`. Returns the exit status."""
+    """Make or update the environment, then touch `ready`, a file inside it. Returns the exit status."""
     started = time.monotonic()
     try:
         create()
@@ -89,11 +89,12 @@ class Progress:
         """Take notice of one line of pip's output."""
         if line.startswith("Collecting "):
             self.packages += 1
-            self.show(f"{self.packages} packages found, {line.split()[1]}")
+            self.show(f"{self.packages} packages looked up, now {line.split()[1]}")
         elif match := re.match(r"Downloading (\S+) \((.* [MG]B)\)", line):
             self.show(f"downloading {match[1].rpartition('/')[2]} ({match[2]})")
         elif line.startswith("Installing collected packages"):
-            self.show(f"unpacking {line.count(',') + 1} packages, a minute or two", important=True)
+            count = line.count(",") + 1
+            self.show(f"unpacking {count} packages, a minute or two" if count > 1 else "unpacking", important=True)
 
     def show(self, status: str, important: bool = False) -> None:
         """Print the status, at most every five seconds where it cannot be rewritten in place."""

@@ -73,7 +73,7 @@ def test_the_command_line_can_show_its_help_without_the_heavy_libraries() -> Non
 
 
 def test_adapters_is_ours_wherever_python_starts(tmp_path: Path) -> None:
-    """A foreign distribution has a package of that name, too; ours has to be found first outside this folder as well."""
+    """A foreign distribution has a package of that name, too; ours must be found first outside this folder too."""
     ask = "import adapters; print(adapters.__file__)"
     done = subprocess.run([sys.executable, "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == str(ROOT / "adapters" / "__init__.py"), done.stderr
