@@ -29,7 +29,8 @@ COPY . .
 RUN pip install --no-deps .
 
 FROM python:3.12-slim
-# State lives in the volume; the converted base model is part of the image, outside of it.
+# State lives in the volume; the converted base model is part of the image, outside of it. The user is given by number
+# so that Kubernetes can see it is not root.
 ENV PATH=/opt/ragtune/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     RAGTUNE_HOME=/var/lib/ragtune \
@@ -37,7 +38,7 @@ ENV PATH=/opt/ragtune/bin:$PATH \
 RUN useradd --uid 10001 --create-home ragtune \
     && install --directory --owner=ragtune --group=ragtune "$RAGTUNE_HOME" "$RAGTUNE_CACHE"
 COPY --from=builder /opt/ragtune /opt/ragtune
-USER ragtune
+USER 10001
 WORKDIR /home/ragtune
 RUN ragtune doctor --prepare
 VOLUME /var/lib/ragtune
