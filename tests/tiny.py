@@ -70,15 +70,11 @@ def tiny_config(family: str) -> PreTrainedConfig:
 def tiny_model(family: str = "llama", seed: int = 0) -> PreTrainedModel:
     """A seeded random model in fp32, eager attention, evaluation mode."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(
-        tiny_config(family), dtype=torch.float32, attn_implementation="eager"
-    )
+    model = AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.float32, attn_implementation="eager")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if (
-                "embed" in name
-            ):  # Gemma multiplies its embeddings by sqrt(hidden); without this it only echoes them
+            if "embed" in name:  # Gemma multiplies its embeddings by sqrt(hidden); without this it only echoes them
                 parameter.normal_(0.0, 0.1 if family.startswith("gemma") else 0.3, generator=generator)
             elif parameter.dim() > 1:
                 parameter.normal_(0.0, 1.5 / parameter.shape[-1] ** 0.5, generator=generator)
