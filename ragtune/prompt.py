@@ -2,14 +2,16 @@
 
 `render` is the only way a prompt is made. To see the exact prompt of a request, put a breakpoint on its last line.
 
-Text of users and documents is neutralised first: where it contains the text of a control token (`<|im_end|>`), a
-space is put after that token's first character, so that it reads almost the same but cannot end a turn. `render`
-checks afterwards that the prompt holds exactly the control tokens the chat template itself wrote.
+Text of users, documents and templates is neutralised first: where it contains the text of a control token
+(`<|im_end|>`), a space is put after that token's first character, so that it reads almost the same but cannot end a
+turn. `render` checks afterwards that the prompt holds exactly the control tokens the chat template itself wrote.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -17,6 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from ragtune.errors import IncompatibleParts, InvalidRequest
 from ragtune.template import Template, fill
 from ragtune.wire import Passage
+
+Role = Literal["system", "user", "assistant"]
 
 RENDERING = 1  # part of every rendering hash; raise it when `render` changes what it produces
 
@@ -26,7 +30,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 
@@ -74,7 +78,8 @@ def render(
     text = tokenizer.chat_text(chat)
     token_ids, spans = tokenizer.encode(text)
     _check_neutral(token_ids, chat, tokenizer)
-    return Prompt(tuple(token_ids), text, _locate(items, text, spans))
+    asked_at = max(text.rfind(chat[-1].content.strip()), 0)  # the same text may stand in the history, too
+    return Prompt(tuple(token_ids), text, _locate(items, text, asked_at, spans))
 
 
 def conversation(
@@ -84,13 +89,13 @@ def conversation(
 
     A system message of the request replaces the template's.
     """
-    *history, asked = [Message(role=m.role, content=neutralise(m.content, tokenizer.control_tokens)) for m in messages]
-    system = [Message(role="system", content=template.system)] if template.system else []
+    *history, asked = [_neutral(message.role, message.content, tokenizer) for message in messages]
+    system = [_neutral("system", template.system, tokenizer)] if template.system else []
     if history and history[0].role == "system":
         system, history = history[:1], history[1:]
-    layout = template.user_with_passages if items else template.user
+    layout = neutralise(template.user_with_passages if items else template.user, tokenizer.control_tokens)
     question = fill(layout, {"query": asked.content, "passages": template.separator.join(items)})
-    return [*system, *_few_shot(template), *history, Message(role="user", content=question)]
+    return [*system, *_few_shot(template, tokenizer), *history, Message(role="user", content=question)]
 
 
 def lay_out(number: int, passage: Passage, template: Template, tokenizer: ChatTokenizer) -> str:
@@ -127,12 +132,21 @@ def within_budget(
 
 
 def neutralise(text: str, control_tokens: frozenset[str]) -> str:
-    """`text` with no control token left in it; repeats until stable, as one replacement could form another."""
-    while found := next((token for token in control_tokens if token in text), None):
-        if len(found) == 1:
-            return text  # nothing can be put inside a single character; `render` will refuse it
-        text = text.replace(found, found[0] + " " + found[1:])
+    """`text` with no control token left in it; repeats until stable, as one replacement could form another.
+
+    Nothing can be put inside a control token of a single character; `render` refuses text that holds one.
+    """
+    pattern = _any_of(control_tokens)
+    while pattern and pattern.search(text):
+        text = pattern.sub(lambda found: found[0][0] + " " + found[0][1:], text)
     return text
+
+
+@lru_cache(maxsize=8)
+def _any_of(control_tokens: frozenset[str]) -> re.Pattern[str] | None:
+    # Longest first, then by text: the order of a set differs between processes, the prompt must not.
+    tokens = sorted((token for token in control_tokens if len(token) > 1), key=lambda token: (-len(token), token))
+    return re.compile("|".join(map(re.escape, tokens))) if tokens else None
 
 
 def rendering_hash(template: Template, tokenizer: ChatTokenizer) -> str:
@@ -141,10 +155,15 @@ def rendering_hash(template: Template, tokenizer: ChatTokenizer) -> str:
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def _few_shot(template: Template) -> list[Message]:
+def _neutral(role: Role, text: str, tokenizer: ChatTokenizer) -> Message:
+    return Message(role=role, content=neutralise(text, tokenizer.control_tokens))
+
+
+def _few_shot(template: Template, tokenizer: ChatTokenizer) -> list[Message]:
     shown: list[Message] = []
     for example in template.examples:
-        shown += [Message(role="user", content=example.user), Message(role="assistant", content=example.assistant)]
+        shown.append(_neutral("user", example.user, tokenizer))
+        shown.append(_neutral("assistant", example.assistant, tokenizer))
     return shown
 
 
@@ -155,13 +174,15 @@ def _check_neutral(token_ids: Sequence[int], chat: Sequence[Message], tokenizer:
         raise InvalidRequest("the messages or passages contain control tokens that cannot be neutralised")
 
 
-def _locate(items: Sequence[str], text: str, spans: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+def _locate(items: Sequence[str], text: str, at: int, spans: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The token span of each item, looked for in order from character `at` of the prompt's text."""
     located = []
-    at = 0
     for item in items:
         stripped = item.strip()  # some chat templates trim the message they are given
-        start = text.index(stripped, at)
+        start = text.find(stripped, at)
+        if start < 0:
+            raise IncompatibleParts("the model's chat template changes the text of passages; they cannot be located")
         at = start + len(stripped)
         inside = [i for i, (a, b) in enumerate(spans) if a < at and b > start]
-        located.append((inside[0], inside[-1] + 1))
+        located.append((inside[0], inside[-1] + 1) if inside else (0, 0))
     return tuple(located)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
 
-from ragtune.errors import RagtuneError, StorageFull
+from ragtune.errors import InvalidRequest, RagtuneError, StorageFull
 
 _BUSY_MS = 10_000
 
@@ -40,11 +41,18 @@ class Database:
     """One SQLite file. Cheap to open; any number of processes may have it open at once."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Open `path`, made and migrated where needed. Raises InvalidRequest if the file or its folder is unusable."""
         self.path = path
-        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_MS / 1000})
-        _configure(self._engine)
-        self._migrate()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_MS / 1000})
+            _configure(self._engine)
+            self._migrate()
+        except (OSError, DBAPIError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error.strerror
+            raise InvalidRequest(
+                f"cannot use {path}: {reason}; set RAGTUNE_HOME to a folder you can write to", param="home"
+            ) from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -71,13 +79,20 @@ class Database:
         self._engine.dispose()
 
     def _migrate(self) -> None:
+        with self.read() as connection:
+            if _schema(connection) == len(MIGRATIONS):
+                return  # the usual case, and no reason to wait for a writer
         with self.write() as connection:
-            done = int(connection.execute(text("PRAGMA user_version")).scalar_one())
+            done = _schema(connection)
             if done > len(MIGRATIONS):
                 raise RagtuneError(f"{self.path} was written by a newer ragtune; upgrade, or use another RAGTUNE_HOME")
             for number, migrate in enumerate(MIGRATIONS[done:], start=done + 1):
                 migrate(connection)
                 connection.execute(text(f"PRAGMA user_version = {number}"))
+
+
+def _schema(connection: Connection) -> int:
+    return int(connection.execute(text("PRAGMA user_version")).scalar_one())
 
 
 def _configure(engine: Engine) -> None:

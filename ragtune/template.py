@@ -16,14 +16,19 @@ and `{text}` are replaced once, literally, so nothing inside a document can be t
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from ragtune.errors import RefusedArtifact
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDERS = {  # of each layout: what it may hold, and what it must, as it would otherwise drop text silently
+    "user": ({"query"}, {"query"}),
+    "user_with_passages": ({"query", "passages"}, {"query", "passages"}),
+    "passage": ({"number", "heading", "document", "text"}, {"text"}),
+}
 
 
 class FewShot(BaseModel):
@@ -49,11 +54,13 @@ class Template(BaseModel):
 
     @field_validator("user", "user_with_passages", "passage")
     @classmethod
-    def _known_placeholders(cls, layout: str) -> str:
-        known = {"query", "passages", "number", "heading", "document", "text"}
-        unknown = [name for name in _PLACEHOLDER.findall(layout) if name not in known]
-        if unknown:
-            raise ValueError(f"unknown placeholder {{{unknown[0]}}}; known: {', '.join(sorted(known))}")
+    def _check_placeholders(cls, layout: str, info: ValidationInfo) -> str:
+        allowed, required = _PLACEHOLDERS[info.field_name or ""]
+        found = set(_PLACEHOLDER.findall(layout))
+        if unknown := sorted(found - allowed):
+            raise ValueError(f"unknown placeholder {{{unknown[0]}}}; known here: {_braces(allowed)}")
+        if missing := sorted(required - found):
+            raise ValueError(f"the layout lacks {_braces(missing)}")
         return layout
 
     @classmethod
@@ -85,3 +92,7 @@ class Template(BaseModel):
 def fill(layout: str, values: Mapping[str, str]) -> str:
     """Replace each `{name}` once by its value; values are never scanned again."""
     return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), layout)
+
+
+def _braces(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in sorted(names))

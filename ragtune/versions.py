@@ -5,19 +5,20 @@ renamed into place, and one transaction adds the row and flips the name's pointe
 without a row is an orphan, left by a crash, and is collected. Numbers are never used twice, not even after a delete.
 """
 
+import errno
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from ragtune.errors import StorageFull, UnknownName
 from ragtune.mode import Ref, check_name
@@ -60,37 +61,49 @@ class Versions(Generic[M]):
         try:
             yield folder
         except OSError as error:
-            if error.errno == 28:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageFull(f"the disk under {self._root} is full; nothing was published") from error
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, name: str, staged: Path, manifest: M) -> Version[M]:
-        """Make `staged` the current version of `name`. On any error the staged folder is all that is left over."""
+        """Make `staged` the current version of `name`. On any error nothing is published and no version's folder is
+        left over; raises StorageFull on a full disk."""
         check_name(name, self._kind)
         document = manifest.model_dump_json(indent=2)
         (staged / MANIFEST).write_text(document + "\n", encoding="utf-8")
         _flush(staged)
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        with self._database.write() as connection:
-            key = {"kind": self._kind, "name": name}
-            connection.execute(text("INSERT OR IGNORE INTO resource (kind, name) VALUES (:kind, :name)"), key)
-            last = connection.execute(text("SELECT last FROM resource WHERE kind = :kind AND name = :name"), key)
-            number = int(last.scalar_one()) + 1
-            folder = self._root / name / str(number)
-            shutil.rmtree(folder, ignore_errors=True)  # an orphan of a crash between rename and commit
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            staged.rename(folder)
-            row = {**key, "number": number, "folder": str(folder.relative_to(self._root))}
-            row |= {"manifest": document, "created": created}
-            connection.execute(
-                text("INSERT INTO version VALUES (:kind, :name, :number, :folder, :manifest, :created)"), row
-            )
-            connection.execute(
-                text("UPDATE resource SET current = :number, last = :number WHERE kind = :kind AND name = :name"), row
-            )
+        try:
+            with self._database.write() as connection:
+                number = self._next_number(connection, name)
+                folder = self._root / name / str(number)
+                shutil.rmtree(folder, ignore_errors=True)  # an orphan of a crash between rename and commit
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                staged.rename(folder)
+                _flush_entry(folder.parent)
+                row = {"kind": self._kind, "name": name, "number": number, "folder": f"{name}/{number}"}
+                self._insert(connection, row | {"manifest": document, "created": created})
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to report; what stays is collected at start
+                self.collect_orphans()
+            raise
         return Version(self._kind, name, number, folder, manifest, created, True)
+
+    def _next_number(self, connection: Connection, name: str) -> int:
+        key = {"kind": self._kind, "name": name}
+        connection.execute(text("INSERT OR IGNORE INTO resource (kind, name) VALUES (:kind, :name)"), key)
+        last = connection.execute(text("SELECT last FROM resource WHERE kind = :kind AND name = :name"), key)
+        return int(last.scalar_one()) + 1
+
+    def _insert(self, connection: Connection, row: dict[str, object]) -> None:
+        connection.execute(
+            text("INSERT INTO version VALUES (:kind, :name, :number, :folder, :manifest, :created)"), row
+        )
+        connection.execute(
+            text("UPDATE resource SET current = :number, last = :number WHERE kind = :kind AND name = :name"), row
+        )
 
     def resolve(self, ref: Ref, *, param: str | None = None) -> Version[M]:
         """The version `ref` names now. Raises UnknownName, with near matches."""
@@ -121,12 +134,13 @@ class Versions(Generic[M]):
 
     def delete(self, name: str) -> list[Version[M]]:
         """Remove all versions of `name`: rows first, then folders. Returns the versions removed; raises UnknownName."""
-        gone = self.of(name)
         with self._database.write() as connection:
+            gone = self.of(name)  # inside the transaction: a version published meanwhile waits, and stays
             key = {"kind": self._kind, "name": name}
             connection.execute(text("DELETE FROM version WHERE kind = :kind AND name = :name"), key)
             connection.execute(text("UPDATE resource SET current = NULL WHERE kind = :kind AND name = :name"), key)
-        shutil.rmtree(self._root / name, ignore_errors=True)
+        for version in gone:
+            shutil.rmtree(version.folder, ignore_errors=True)
         return gone
 
     def collect_orphans(self) -> list[Path]:
@@ -175,8 +189,12 @@ def _alive(pid: str) -> bool:
 def _flush(folder: Path) -> None:
     """Force the folder's files to disk: a row must never point at content a power cut can still lose."""
     for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _flush_entry(path)
+
+
+def _flush_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

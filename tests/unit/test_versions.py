@@ -1,0 +1,220 @@
+"""Immutable versions behind a name: publishing, pins, deleting, crashes, full disks, and several processes at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from ragtune.errors import InvalidRequest, StorageFull, UnknownName
+from ragtune.mode import Ref
+from ragtune.store import Database
+from ragtune.versions import MANIFEST, Version, Versions
+
+
+class Note(BaseModel):
+    """A manifest as small as they come."""
+
+    words: str
+
+
+PUBLISH = """
+import os, signal, sys
+from pathlib import Path
+from pydantic import BaseModel
+from sqlalchemy import Engine, event
+from ragtune.store import Database
+from ragtune.versions import Versions
+
+class Note(BaseModel):
+    words: str
+
+home, name, times, die_before = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+if die_before:
+    @event.listens_for(Engine, "before_cursor_execute")
+    def die(connection, cursor, statement, *rest):
+        if statement.startswith(die_before):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+versions = Versions(home, Database(home / "ragtune.db"), "note", Note)
+for time in range(times):
+    with versions.staging() as folder:
+        (folder / "content").write_text(f"{os.getpid()}-{time}")
+        print(versions.publish(name, folder, Note(words=f"{os.getpid()}-{time}")).number, flush=True)
+"""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path / "ragtune.db")
+
+
+@pytest.fixture
+def notes(tmp_path: Path, database: Database) -> Versions[Note]:
+    return Versions(tmp_path, database, "note", Note)
+
+
+def publish(notes: Versions[Note], name: str, words: str) -> Version[Note]:
+    with notes.staging() as folder:
+        (folder / "content").write_text(words)
+        return notes.publish(name, folder, Note(words=words))
+
+
+def publisher(home: Path, name: str, times: int = 1, die_before: str = "") -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", PUBLISH, str(home), name, str(times), die_before]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def folders(home: Path) -> list[str]:
+    root = home / "store" / "note"
+    return sorted(str(path.relative_to(root)) for path in [*root.glob("[!.]*/*"), *root.glob(".staging/*")])
+
+
+def test_a_published_version_is_current_and_has_its_folder_and_manifest(notes: Versions[Note]) -> None:
+    version = publish(notes, "a", "one")
+    assert str(version) == "a@1"
+    assert version.current
+    assert (version.folder / "content").read_text() == "one"
+    assert Note.model_validate_json((version.folder / MANIFEST).read_text()) == Note(words="one")
+    assert notes.resolve(Ref("a")) == version
+
+
+def test_a_name_means_its_newest_version_and_a_pin_means_that_version(notes: Versions[Note]) -> None:
+    for words in ("one", "two", "three"):
+        publish(notes, "a", words)
+    assert notes.resolve(Ref("a")).manifest.words == "three"
+    assert notes.resolve(Ref("a", "2")).manifest.words == "two"
+    assert notes.resolve(Ref("a", "002")).manifest.words == "two"
+    assert [version.current for version in notes.of("a")] == [False, False, True]
+    assert [str(version) for version in notes.current()] == ["a@3"]
+
+
+def test_kinds_do_not_see_each_other(tmp_path: Path, database: Database, notes: Versions[Note]) -> None:
+    publish(notes, "a", "one")
+    assert Versions(tmp_path, database, "other", Note).names() == []
+
+
+def test_an_unknown_name_or_version_is_told_what_there_is(notes: Versions[Note]) -> None:
+    with pytest.raises(UnknownName, match="no note is registered yet"):
+        notes.resolve(Ref("support"))
+    publish(notes, "support", "one")
+    with pytest.raises(UnknownName, match="did you mean 'support'") as caught:
+        notes.resolve(Ref("suport"), param="mode")
+    assert caught.value.param == "mode"
+    with pytest.raises(UnknownName, match="known: 1"):
+        notes.resolve(Ref("support", "7"))
+
+
+def test_a_name_the_mode_language_cannot_say_is_refused(notes: Versions[Note]) -> None:
+    for name in ("rag", "../up", "Upper"):
+        with pytest.raises(InvalidRequest):
+            publish(notes, name, "one")
+    assert notes.names() == []
+
+
+def test_deleting_removes_every_version_and_its_numbers_are_never_used_again(notes: Versions[Note]) -> None:
+    gone = [publish(notes, "a", "one"), publish(notes, "a", "two")]
+    assert [version.number for version in notes.delete("a")] == [1, 2]
+    assert not any(version.folder.exists() for version in gone)
+    for ref in (Ref("a"), Ref("a", "1")):
+        with pytest.raises(UnknownName):
+            notes.resolve(ref)
+    assert publish(notes, "a", "three").number == 3
+
+
+def test_deleting_what_is_not_there_says_so(notes: Versions[Note]) -> None:
+    with pytest.raises(UnknownName):
+        notes.delete("a")
+
+
+def test_versions_survive_opening_the_home_anew(tmp_path: Path, database: Database, notes: Versions[Note]) -> None:
+    publish(notes, "a", "one")
+    database.close()
+    again = Versions(tmp_path, Database(tmp_path / "ragtune.db"), "note", Note)
+    assert again.resolve(Ref("a")).manifest.words == "one"
+
+
+def test_a_build_that_fails_leaves_no_staging_folder(tmp_path: Path, notes: Versions[Note]) -> None:
+    with pytest.raises(ZeroDivisionError), notes.staging() as folder:
+        (folder / "content").write_text("half")
+        _ = 1 / 0
+    assert folders(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_disk_that_is_full_while_building_leaves_nothing(tmp_path: Path, notes: Versions[Note]) -> None:
+    with pytest.raises(StorageFull, match="nothing was published"), notes.staging():
+        Path("/dev/full").write_text("x")
+    assert folders(tmp_path) == []
+
+
+def test_a_disk_that_is_full_while_publishing_leaves_nothing(
+    tmp_path: Path, database: Database, notes: Versions[Note]
+) -> None:
+    publish(notes, "a", "one")
+    with database.read() as connection:
+        connection.execute(text("PRAGMA max_page_count = 1"))
+    with pytest.raises(StorageFull):
+        publish(notes, "a", "x" * 100_000)
+    assert folders(tmp_path) == ["a/1"]
+    assert notes.resolve(Ref("a")).manifest.words == "one"
+
+
+def test_a_crash_between_rename_and_row_leaves_an_orphan_that_is_collected(
+    tmp_path: Path, notes: Versions[Note]
+) -> None:
+    publish(notes, "a", "one")
+    crashed = publisher(tmp_path, "a", die_before="INSERT INTO version")
+    assert crashed.communicate() == ("", "")
+    assert folders(tmp_path) == ["a/1", "a/2"]
+    assert notes.resolve(Ref("a")).number == 1
+    assert [path.name for path in notes.collect_orphans()] == ["2"]
+    assert folders(tmp_path) == ["a/1"]
+
+
+def test_publishing_after_such_a_crash_takes_the_number_and_not_the_content(
+    tmp_path: Path, notes: Versions[Note]
+) -> None:
+    publisher(tmp_path, "a", die_before="INSERT INTO version").communicate()
+    version = publish(notes, "a", "mine")
+    assert (version.number, (version.folder / "content").read_text()) == (1, "mine")
+
+
+def test_a_crash_while_building_leaves_a_staging_folder_that_is_collected(
+    tmp_path: Path, notes: Versions[Note]
+) -> None:
+    publisher(tmp_path, "a", die_before="INSERT OR IGNORE").communicate()
+    (left,) = folders(tmp_path)
+    assert left.startswith(".staging/")
+    with notes.staging() as mine:  # of a live process: stays
+        notes.collect_orphans()
+        assert folders(tmp_path) == [f".staging/{mine.name}"]
+
+
+def test_publishers_in_several_processes_get_distinct_numbers(tmp_path: Path, notes: Versions[Note]) -> None:
+    running = [publisher(tmp_path, "a", times=5) for _ in range(4)]
+    done = [process.communicate() for process in running]
+    assert [errors for _, errors in done] == [""] * 4
+    numbers = sorted(int(number) for output, _ in done for number in output.split())
+    assert numbers == list(range(1, 21))
+    versions = notes.of("a")
+    assert [(version.folder / "content").read_text() for version in versions] == [v.manifest.words for v in versions]
+    assert [version.number for version in versions if version.current] == [20]
+
+
+def test_deleting_beside_a_publisher_never_takes_a_version_that_came_later(
+    tmp_path: Path, notes: Versions[Note]
+) -> None:
+    publish(notes, "a", "one")
+    running = publisher(tmp_path, "a", times=40)
+    deleted: list[int] = []
+    while running.poll() is None:
+        if notes.names():
+            deleted += [version.number for version in notes.delete("a")]
+    output, errors = running.communicate()
+    assert errors == ""
+    left = notes.of("a") if notes.names() else []
+    assert all((version.folder / "content").exists() for version in left)
+    assert sorted(deleted + [version.number for version in left]) == [1, *map(int, output.split())]
