@@ -1,7 +1,8 @@
 """The command `ragtune`: finds its sub-commands by entry point and is the border where errors become exit codes.
 
-0 is success, 1 a failure that the message explains, 2 misuse of the command line. The packages above this one add
-commands through the entry point group `ragtune.commands`; a command's module is imported only when it is used.
+0 is success, 1 a failure that the message explains, 2 misuse of the command line, 130 an interrupt. The packages above
+this one add commands through the entry point group `ragtune.commands`; a command's module is imported only when it is
+used.
 """
 
 import sys
@@ -9,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 
 import click
 
-from ragtune.errors import RagtuneError
+from ragtune.errors import RagtuneError, UnknownName
 
 GROUP = "ragtune.commands"
 
@@ -29,6 +30,14 @@ class Commands(click.Group):
         command: click.Command = point.load()
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but a misspelt command is told which ones are near."""
+        if args[0] not in self._found() and not args[0].startswith("-"):
+            ctx.fail(UnknownName.among("command", args[0], self._found()).message)
+        return super().resolve_command(ctx, args)
+
     def _found(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=GROUP)}
 
@@ -44,12 +53,16 @@ def root() -> None:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script; always ends the process."""
     try:
-        root()
+        code = root(standalone_mode=False)  # with it, click would end an interrupted command with 1 itself
     except RagtuneError as error:
         click.echo(f"error: {error.message}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -41,3 +41,7 @@ class Templates:
     def get(self, ref: Ref) -> Version[TemplateManifest]:
         """The version `ref` names. Raises UnknownName."""
         return self.versions.resolve(ref, param="mode")
+
+    def source(self, version: Version[TemplateManifest]) -> str:
+        """The TOML text of a version, as it was added."""
+        return (version.folder / _FILE).read_text(encoding="utf-8")

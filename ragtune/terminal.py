@@ -21,7 +21,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
+
+_UNLIMITED = 10_000  # columns
 
 notes = Console(stderr=True, highlight=False)
 results = Console(highlight=False, soft_wrap=True)
@@ -80,14 +83,16 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
-    """A table on stdout; numbers are aligned right."""
-    table = Table(*columns, title=title, title_justify="left", header_style="bold")
+    """A table on stdout; numbers are aligned right. Where no terminal limits it, it is as wide as it needs to be."""
+    heading = Text(title) if title is not None else None
+    table = Table(*(Column(Text(name)) for name in columns), title=heading, title_justify="left", header_style="bold")
     for index, column in enumerate(table.columns):
         if rows and all(isinstance(row[index], int | float) for row in rows):
             column.justify = "right"
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    results.print(table, markup=False)
+        table.add_row(*(Text(str(cell)) for cell in row))  # Text: what is in square brackets is no markup here
+    out = results if results.is_terminal else Console(highlight=False, width=_UNLIMITED)
+    out.print(table)
 
 
 def _plain(value: Any) -> Any:

@@ -76,4 +76,4 @@ def test_lists_are_separated_by_commas_in_the_environment_and_plain_in_the_file(
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
-        Settings.load({}).port = 1  # type: ignore[misc]
+        Settings.load({}).port = 1

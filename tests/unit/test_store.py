@@ -95,5 +95,5 @@ def test_a_home_that_is_no_folder_is_refused_with_the_setting_to_change(tmp_path
 def test_a_file_that_is_no_database_is_refused_by_name(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"this is no database, whatever it is called" * 100)
-    with pytest.raises(InvalidRequest, match="cannot use .*ragtune.db: file is not a database"):
+    with pytest.raises(InvalidRequest, match=r"cannot use .*ragtune\.db: file is not a database"):
         Database(path)

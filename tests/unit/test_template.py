@@ -40,7 +40,7 @@ def test_a_wrong_template_is_refused_with_the_field_at_fault(text: str, reason: 
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RefusedArtifact, match="cannot read template .*missing.toml"):
+    with pytest.raises(RefusedArtifact, match=r"cannot read template .*missing\.toml"):
         Template.read(tmp_path / "missing.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RefusedArtifact, match="cannot read template"):
