@@ -1,0 +1,221 @@
+"""The engine: one verb, `step`.
+
+    batch = scheduler.next_batch()  ->  runner.forward(batch)  ->  scheduler.complete(batch)
+
+Around it: admission, cancelling, deadlines, adapters coming and going, and the rule that one bad request fails alone.
+Events are returned, never sent: the process around the engine sends them, and a test reads them.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+
+from ragtune.errors import RagtuneError
+from ragtune.wire import FinishReason
+from service.engine.messages import (
+    AdapterRef,
+    EngineStats,
+    Failed,
+    FailureCode,
+    Finish,
+    Finished,
+    Generation,
+    LoadDone,
+    Progress,
+    ToServer,
+    UnloadDone,
+)
+from service.engine.runner import Loaded, Runner
+from service.engine.scheduler import Batch, Scheduler
+from service.engine.sequence import Sequence
+
+log = logging.getLogger("ragtune.engine")
+
+
+class Engine:
+    """Scheduler and runner. `clock` gives seconds; `loader` reads adapter files beside the steps."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        loader: Executor,
+        clock: Callable[[], float],
+        max_model_len: int,
+    ) -> None:
+        self.scheduler = scheduler
+        self.runner = runner
+        self.max_model_len = max_model_len
+        self.steps = 0
+        self._loader = loader
+        self._clock = clock
+        self._sequences: dict[str, Sequence] = {}
+        self._loading: dict[str, Future[Loaded]] = {}
+        self._unloading: set[str] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether another step, or another look at the loader, has something to do."""
+        return bool(self._sequences or self._loading or self._unloading)
+
+    def step(self) -> list[ToServer]:
+        """Compute one batch; returns what the server should hear."""
+        events = [*self._take_loaded(), *self._expire(), *self._finish_unloading()]
+        batch = self.scheduler.next_batch(self.runner.loaded)
+        if not batch.slices:
+            return events
+        self.steps += 1
+        self._stamp_started(batch)
+        sampled = self._forward(batch)
+        for sequence, outcome in sampled.items():
+            if isinstance(outcome, Exception):
+                events.append(self._fail(sequence, "engine_error", str(outcome)))
+        kept = Batch(tuple(p for p in batch.slices if not isinstance(sampled.get(p.sequence), Exception)))
+        tokens = {s: token for s, token in sampled.items() if not isinstance(token, Exception)}
+        ended = self.scheduler.complete(kept, tokens)
+        events += self._report(tokens)
+        return events + [self._finished(sequence) for sequence in ended]
+
+    def admit(self, generation: Generation) -> list[ToServer]:
+        """Queue a generation; a Failed comes back if it cannot be served at all."""
+        if problem := self._problem(generation):
+            return [Failed(generation.request_id, "context_length_exceeded", problem)]
+        sampling = generation.sampling
+        if sampling.seed is None and sampling.temperature > 0:
+            generation = replace(generation, sampling=sampling.model_copy(update={"seed": secrets.randbits(62)}))
+        sequence = Sequence(generation, self._clock())
+        self._sequences[sequence.id] = sequence
+        self.scheduler.add(sequence)
+        for ref in (generation.weights, generation.prefix):
+            if ref is not None:
+                self.load(ref)
+        return []
+
+    def cancel(self, request_id: str) -> None:
+        """Free the slot. Unknown ids are ignored: the generation may just have ended."""
+        sequence = self._sequences.pop(request_id, None)
+        if sequence is not None:
+            self.scheduler.remove(sequence)
+
+    def load(self, ref: AdapterRef) -> list[ToServer]:
+        """Start to read an adapter beside the steps; LoadDone follows, at once if it is in memory."""
+        self._unloading.discard(ref.key)
+        if ref.key in self.runner.loaded:
+            return [LoadDone(ref.key)]
+        if ref.key not in self._loading:
+            self._loading[ref.key] = self._loader.submit(self.runner.read, ref)
+        return []
+
+    def unload(self, key: str) -> list[ToServer]:
+        """Drop an adapter when its last sequence has ended; UnloadDone follows."""
+        if key not in self.runner.loaded and key not in self._loading:
+            return [UnloadDone(key, 0)]
+        self._unloading.add(key)
+        return self._finish_unloading()
+
+    def stats(self) -> EngineStats:
+        """A snapshot."""
+        blocks = self.scheduler.blocks
+        return EngineStats(
+            running=len(self.scheduler.running),
+            waiting=self.scheduler.waiting,
+            adapters=tuple(self.runner.loaded),
+            adapter_bytes=sum(loaded.bytes for loaded in self.runner.loaded.values()),
+            kv_blocks_used=blocks.total - blocks.free,
+            kv_blocks_total=blocks.total,
+            cached_blocks=blocks.cached,
+            steps=self.steps,
+        )
+
+    def _forward(self, batch: Batch) -> dict[Sequence, int | Exception]:
+        """The batch's outcome. If it fails as a whole, every slice is tried alone, so that only the bad one fails."""
+        try:
+            return dict(self.runner.forward(batch))
+        except Exception:
+            log.exception("a step of %d sequences failed; trying each alone", len(batch.slices))
+        outcomes: dict[Sequence, int | Exception] = {}
+        for piece in batch.slices:
+            entered = tuple(s for s in batch.admitted if s is piece.sequence)
+            try:
+                outcomes |= self.runner.forward(Batch((piece,), entered))
+            except Exception as error:
+                log.exception("request %s failed", piece.sequence.id)
+                outcomes[piece.sequence] = error
+        return outcomes
+
+    def _problem(self, generation: Generation) -> str | None:
+        if not generation.token_ids:
+            return "the prompt is empty"
+        if not all(0 <= token < self.runner.vocab_size for token in generation.token_ids):
+            return f"the prompt has token ids outside 0..{self.runner.vocab_size - 1}"
+        longest = generation.virtual_tokens + len(generation.token_ids) + generation.sampling.max_tokens
+        if longest > self.max_model_len:
+            return f"{longest} tokens asked for (virtual, prompt and new), {self.max_model_len} are possible"
+        return None
+
+    def _take_loaded(self) -> Iterable[ToServer]:
+        for key, future in list(self._loading.items()):
+            if not future.done():
+                continue
+            del self._loading[key]
+            try:
+                self.runner.add(future.result())
+                yield LoadDone(key)
+            except Exception as error:
+                log.warning(
+                    "adapter %s could not be loaded: %s", key, error, exc_info=not isinstance(error, RagtuneError)
+                )
+                reason = str(error) if isinstance(error, RagtuneError) else "the adapter could not be loaded"
+                yield LoadDone(key, reason)
+                for sequence in [s for s in self._sequences.values() if key in s.group]:
+                    yield self._fail(sequence, "refused_artifact", reason)
+
+    def _finish_unloading(self) -> list[ToServer]:
+        used = {key for sequence in self._sequences.values() for key in sequence.group}
+        ready = [key for key in self._unloading if key not in used and key not in self._loading]
+        self._unloading.difference_update(ready)
+        return [UnloadDone(key, self.runner.remove(key) if key in self.runner.loaded else 0) for key in ready]
+
+    def _expire(self) -> Iterable[ToServer]:
+        now = self._clock()
+        late = [s for s in self._sequences.values() if now - s.admitted > s.generation.deadline]
+        for sequence in late:
+            text = f"not done within its deadline of {sequence.generation.deadline:g} s"
+            yield self._fail(sequence, "deadline_exceeded", text)
+
+    def _fail(self, sequence: Sequence, code: FailureCode, message: str) -> Failed:
+        if code == "engine_error":
+            self.runner.clear(sequence)
+        self.cancel(sequence.id)
+        return Failed(sequence.id, code, message)
+
+    def _stamp_started(self, batch: Batch) -> None:
+        for sequence in batch.admitted:
+            sequence.started = self._clock()
+
+    def _report(self, tokens: dict[Sequence, int]) -> list[ToServer]:
+        now = self._clock()
+        events: list[ToServer] = []
+        for sequence, token in tokens.items():
+            if sequence.first_token is None:
+                sequence.first_token = now
+            if sequence.finish_reason != "stop":  # the token that stops is not part of the answer
+                events.append(Progress(sequence.id, (token,)))
+        return events
+
+    def _finished(self, sequence: Sequence) -> Finished:
+        del self._sequences[sequence.id]
+        reason: FinishReason = sequence.finish_reason or "stop"
+        started, first = sequence.started or sequence.admitted, sequence.first_token or sequence.admitted
+        finish = Finish(
+            reason=reason,
+            prompt_tokens=len(sequence.generation.token_ids),
+            completion_tokens=sequence.generated,
+            cached_tokens=max(0, sequence.cached - sequence.virtual),
+            virtual_tokens=sequence.virtual,
+            queue_ms=1e3 * (started - sequence.admitted),
+            first_token_ms=1e3 * (first - sequence.admitted),
+        )
+        return Finished(sequence.id, finish)

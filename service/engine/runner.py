@@ -1,0 +1,195 @@
+"""The model: loads it, and computes one batch.
+
+`forward` packs the batch's positions into one row (1, T) and calls the plain transformers model, whose attention and
+linear layers are ours. It returns the sampled token of every sequence whose slice reached its end. Sequences here all
+run in the one lane "base"; a lane for fine-tuned tensors will be a second model that shares the unchanged ones, and one
+more forward per step.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from adapters import weights
+from service.engine import attention
+from service.engine.linear import Adapters, Delta, Head, Segment, install, stack_deltas
+from service.engine.messages import AdapterRef
+from service.engine.sampler import NonFiniteLogits, sample
+from service.engine.scheduler import Batch, Slice
+from service.engine.sequence import Sequence
+
+BLOCK = 16  # positions of a KV block
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An adapter's tensors, on the engine's device: exactly one of the three is set."""
+
+    ref: AdapterRef
+    deltas: dict[str, Delta] | None = None
+    embeddings: Tensor | None = None  # (virtual, hidden)
+    learned: Tensor | None = None  # (layers, 2, virtual, kv_heads, head_dim)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the tensors."""
+        tensors = [t for delta in (self.deltas or {}).values() for t in (delta.a, delta.b)]
+        tensors += [t for t in (self.embeddings, self.learned) if t is not None]
+        return sum(tensor.nbytes for tensor in tensors)
+
+
+class Runner:
+    """One base model, its KV store, and the adapters in memory."""
+
+    def __init__(self, model: PreTrainedModel, kv_blocks: int, device: torch.device) -> None:
+        config = model.config
+        self.device = device
+        self.vocab_size = int(config.vocab_size)
+        self.max_positions = int(config.max_position_embeddings)
+        self._adapters = Adapters()
+        self._stacks = install(model, self._adapters)
+        model.lm_head = Head(model.lm_head)
+        model.config._attn_implementation = attention.NAME
+        self._model = model.eval()
+        self._embed = model.get_input_embeddings()
+        self.dtype: torch.dtype = self._embed.weight.dtype
+        heads = int(config.num_key_value_heads)
+        width = heads * int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        self.store = attention.KVStore.empty(config.num_hidden_layers, kv_blocks, BLOCK, width, device, self.dtype)
+        self._loaded: dict[str, Loaded] = {}
+
+    @classmethod
+    def from_folder(cls, folder: Path, kv_blocks: int, device: torch.device) -> "Runner":
+        """Load the base model in fp32 from a local folder."""
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        return cls(model.to(device), kv_blocks, device)
+
+    @property
+    def loaded(self) -> dict[str, Loaded]:
+        """Adapters in memory by key."""
+        return self._loaded
+
+    def read(self, ref: AdapterRef) -> Loaded:
+        """Read an adapter's files; touches nothing a step uses, so any thread may do it. Raises RefusedArtifact."""
+        if ref.kind == "lora":
+            pairs = weights.load_lora(ref.folder).modules
+            named = {name: (pair.a, pair.b, pair.scale) for name, pair in pairs.items()}
+            return Loaded(ref, deltas=stack_deltas(named, self._stacks, self.device))
+        if ref.kind == "soft_prompt":
+            embeddings = weights.load_soft_prompt(ref.folder)
+            return Loaded(ref, embeddings=embeddings.to(self.device, self.dtype))
+        learned = weights.load_prefix(ref.folder, self._model.config)
+        return Loaded(ref, learned=learned.to(self.device, self.dtype))
+
+    def add(self, loaded: Loaded) -> None:
+        """Make an adapter usable by the next batch."""
+        self._loaded[loaded.ref.key] = loaded
+        if loaded.deltas is not None:
+            self._adapters.loaded[loaded.ref.key] = loaded.deltas
+
+    def remove(self, key: str) -> int:
+        """Drop an adapter; returns the bytes freed. No sequence may be using it."""
+        loaded = self._loaded.pop(key)
+        if loaded.deltas is not None:
+            self._adapters.remove(key)
+        return loaded.bytes
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch) -> dict[Sequence, int | NonFiniteLogits]:
+        """Compute every slice; the sampled token, or why there is none, of each sequence that reached its end."""
+        sampling = [piece.sequence for piece in batch.slices if piece.samples]
+        logits = self.logits(batch)
+        if not sampling:
+            return {}
+        tokens = sample(logits, [s.generation.sampling for s in sampling], [s.generated for s in sampling])
+        return dict(zip(sampling, tokens, strict=True))
+
+    @torch.inference_mode()
+    def logits(self, batch: Batch) -> Tensor:
+        """(n, vocabulary) logits after the last position of each sampling slice; of one arbitrary row if none does."""
+        for sequence in batch.admitted:
+            self._write_learned(sequence)
+        self._adapters.begin(_segments(batch.slices))
+        last, end = [], 0
+        for piece in batch.slices:
+            end += piece.count
+            if piece.samples:
+                last.append(end - 1)
+        step = attention.plan(batch.slices, self.store, self.device)
+        positions = [p for piece in batch.slices for p in range(piece.start, piece.start + piece.count)]
+        output = self._model(
+            inputs_embeds=self._embeddings(batch.slices),
+            position_ids=torch.tensor([positions], device=self.device),
+            use_cache=False,
+            logits_to_keep=torch.tensor(last or [0], device=self.device),
+            step=step,
+        )
+        logits: Tensor = output.logits[0]
+        return logits
+
+    def clear(self, sequence: Sequence) -> None:
+        """Zero the KV of a sequence that produced something non-finite."""
+        self.store.clear(sequence.table)
+
+    def _embeddings(self, slices: tuple[Slice, ...]) -> Tensor:
+        """(1, T, hidden): the embedding of each token, and the learned one of each virtual token."""
+        ids: list[int] = []
+        virtual: list[tuple[int, Tensor]] = []
+        for piece in slices:
+            sequence, first = piece.sequence, piece.start - piece.sequence.virtual
+            if first < 0:
+                prefix = sequence.generation.prefix
+                embeddings = self._loaded[prefix.key].embeddings if prefix else None
+                assert embeddings is not None  # a learned prefix is never computed
+                virtual.append((len(ids), embeddings[piece.start : piece.start + piece.count]))
+                ids += [0] * min(-first, piece.count)
+            ids += sequence.tokens[max(0, first) : max(0, first + piece.count)]
+        hidden: Tensor = self._embed(torch.tensor([ids], device=self.device))
+        for at, embeddings in virtual:
+            hidden[0, at : at + embeddings.shape[0]] = embeddings
+        return hidden
+
+    def _write_learned(self, sequence: Sequence) -> None:
+        """Copy a learned prefix into the sequence's own blocks, past what it took over from the cache."""
+        if sequence.cached >= sequence.learned:
+            return
+        prefix = sequence.generation.prefix
+        learned = self._loaded[prefix.key].learned if prefix else None
+        assert learned is not None
+        span = range(sequence.cached, sequence.learned)
+        slots = torch.tensor([sequence.table[p // BLOCK] * BLOCK + p % BLOCK for p in span], device=self.device)
+        for layer, (keys, values) in enumerate(learned[:, :, span.start : span.stop]):
+            self.store.write(layer, slots, keys, values)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one."""
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def choose_threads(threads: int) -> int:
+    """Set torch's threads; 0 means the cores this process may use. Returns the number."""
+    chosen = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(chosen)
+    return chosen
+
+
+def _segments(slices: tuple[Slice, ...]) -> list[Segment]:
+    segments: list[Segment] = []
+    at = 0
+    for piece in slices:
+        weights_ref = piece.sequence.generation.weights
+        if weights_ref is not None:
+            if segments and segments[-1].key == weights_ref.key and segments[-1].end == at:
+                segments[-1] = Segment(weights_ref.key, segments[-1].start, at + piece.count)
+            else:
+                segments.append(Segment(weights_ref.key, at, at + piece.count))
+        at += piece.count
+    return segments

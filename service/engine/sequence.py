@@ -1,0 +1,112 @@
+"""One generation in flight.
+
+A sequence is a row of positions. The first `virtual` positions belong to its soft prompt or prefix, real tokens follow.
+`computed` positions have their KV in the store; the rest is still to be computed. A sequence that has one position
+left to compute is decoding, one with more is in prefill: there is no other difference between the two.
+"""
+
+import hashlib
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+
+from ragtune.wire import FinishReason
+from service.engine.messages import Generation
+
+
+@dataclass(eq=False)
+class Sequence:
+    """The scheduler fills `table`, `computed`, `cached`, `noted`, and appends tokens. All counts are positions."""
+
+    generation: Generation
+    admitted: float
+    table: list[int] = field(default_factory=list)  # KV blocks in order of position
+    computed: int = 0
+    cached: int = 0  # positions taken over from the prefix cache
+    tokens: list[int] = field(default_factory=list)  # prompt, then what was generated
+    hashes: list[bytes] = field(default_factory=list)  # content hash of each full block so far
+    noted: int = 0  # blocks whose content the store knows
+    generated: int = 0
+    started: float | None = None
+    first_token: float | None = None
+    finish_reason: FinishReason | None = None
+
+    def __post_init__(self) -> None:
+        self.tokens = list(self.generation.token_ids)
+
+    @property
+    def id(self) -> str:
+        """The request's id."""
+        return self.generation.request_id
+
+    @property
+    def virtual(self) -> int:
+        """Positions of the soft prompt or prefix."""
+        return self.generation.virtual_tokens
+
+    @property
+    def length(self) -> int:
+        """All positions known so far."""
+        return self.virtual + len(self.tokens)
+
+    @property
+    def remaining(self) -> int:
+        """Positions still to compute before the next token can be sampled."""
+        return self.length - self.computed
+
+    @property
+    def learned(self) -> int:
+        """Positions whose KV is learned and copied in (a prefix); a soft prompt's are computed like any other."""
+        prefix = self.generation.prefix
+        return self.virtual if prefix and prefix.kind == "prefix" else 0
+
+    @property
+    def longest(self) -> int:
+        """Positions it can grow to: what is reserved for it, so that it never has to be thrown out half-way.
+
+        The last token is never computed, it is only returned; it needs no position.
+        """
+        return self.virtual + len(self.generation.token_ids) + self.generation.sampling.max_tokens - 1
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """What it shares weights and prefix with; turns are taken between groups."""
+        weights, prefix = self.generation.weights, self.generation.prefix
+        return (weights.key if weights else "", prefix.key if prefix else "")
+
+    def append(self, token_id: int) -> None:
+        """Add a sampled token and decide whether the sequence has ended.
+
+        A stop token ends it and is not kept; it is counted in `generated` as it was computed.
+        """
+        sampling = self.generation.sampling
+        self.generated += 1
+        stops = token_id in sampling.stop_token_ids
+        if stops or (token_id in self.generation.eos_ids and not sampling.ignore_eos):
+            self.finish_reason = "stop"
+            return
+        self.tokens.append(token_id)
+        if self.generated >= sampling.max_tokens:
+            self.finish_reason = "length"
+
+    def extend_hashes(self, block_size: int) -> None:
+        """Bring `hashes` up to all full blocks of known positions.
+
+        The chain starts from everything that decides KV besides the tokens: lane, weights, prefix, tenant namespace.
+        """
+        while (len(self.hashes) + 1) * block_size <= self.length:
+            start = len(self.hashes) * block_size
+            before = self.hashes[-1] if self.hashes else self._root()
+            self.hashes.append(_digest(before, self._identity(start, start + block_size)))
+
+    def _root(self) -> bytes:
+        lane = "base"
+        return _digest(b"", [lane, *self.group, self.generation.namespace])
+
+    def _identity(self, start: int, end: int) -> list[int]:
+        """What stands at positions [start, end): token ids, or -1 - i for the i-th virtual token."""
+        virtual = [-1 - position for position in range(start, min(end, self.virtual))]
+        return virtual + self.tokens[max(0, start - self.virtual) : max(0, end - self.virtual)]
+
+
+def _digest(before: bytes, content: Items[object]) -> bytes:
+    return hashlib.sha256(before + repr(content).encode()).digest()
