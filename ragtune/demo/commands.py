@@ -1,0 +1,111 @@
+"""Running ragtune's own commands, and a server beside them, so that nothing outlives the demo.
+
+Every command runs in a session of its own: an interrupt reaches the demo alone, which then ends what it started and
+says so, instead of every process dying at once with words of its own.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from ragtune.errors import RagtuneError, Unavailable
+from ragtune.terminal import say
+
+RAGTUNE = (sys.executable, "-P", "-m", "ragtune")  # -P: a folder `eval` where the user stands must not be ours
+_GRACE = 40.0  # seconds: longer than a server drains by default
+_START = 180.0
+
+
+@dataclass(frozen=True)
+class Commands:
+    """How to run `ragtune`: `program` is the words before the arguments, `environ` what it sees."""
+
+    environ: Mapping[str, str]
+    program: Sequence[str] = RAGTUNE
+    results_to_stderr: bool = False  # where stdout is kept for one JSON document
+
+    def run(self, *arguments: str) -> None:
+        """Run one command to its end, its output going where ours goes. Raises RagtuneError if it fails."""
+        with self._started(arguments, stdout=sys.stderr if self.results_to_stderr else None) as process:
+            code = process.wait()
+        if code != 0:
+            raise RagtuneError(f"`ragtune {' '.join(arguments)}` failed with exit code {code}; its output is above")
+
+    @contextmanager
+    def serve(self, log: Path) -> Iterator[str]:
+        """A server on a free port, ready to answer; yields its URL and stops it at the end.
+
+        Raises Unavailable with the end of its log if it does not become ready.
+        """
+        port = _free_port()
+        url = f"http://127.0.0.1:{port}"
+        with (
+            log.open("w", encoding="utf-8") as output,
+            self._started(("serve", "--port", str(port)), stdout=output, stderr=output) as process,
+        ):
+            _wait_until_ready(url, process, log)
+            yield url
+
+    @contextmanager
+    def _started(
+        self, arguments: Sequence[str], stdout: TextIO | None = None, stderr: TextIO | None = None
+    ) -> Iterator["subprocess.Popen[bytes]"]:
+        process = subprocess.Popen(
+            [*self.program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=dict(self.environ),
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _START
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise Unavailable(f"the server ended with exit code {process.returncode} while starting:\n{_tail(log)}")
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise Unavailable(f"the server was not ready after {_START:.0f} s:\n{_tail(log)}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask the process to end, wait, then make sure that nothing of its session is left."""
+    try:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        say(f"process {process.pid} did not end within {_GRACE:.0f} s and is killed")
+    finally:  # also when a second interrupt cuts the waiting short
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _tail(log: Path, lines: int = 20) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
