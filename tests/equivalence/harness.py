@@ -1,0 +1,247 @@
+"""References for the equivalence proofs, and an engine that records the logits it sampled from.
+
+"The same" means: fp32, reference run eagerly by transformers and PEFT, batch of one, unpadded, logits within 1e-4. GEMM
+shapes change the last bits, so a greedy token may differ only where the reference's two best logits lie closer than
+1e-3; such flips are counted and printed.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    TaskType,
+    get_peft_model,
+)
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from ragtune.wire import Sampling
+from service.engine.engine import Engine
+from service.engine.kv_blocks import KVBlocks
+from service.engine.messages import AdapterRef, Failed, Generation, LoadDone, Progress, UnloadDone
+from service.engine.runner import BLOCK, Runner
+from service.engine.scheduler import Batch, Scheduler
+
+TOLERANCE = 1e-4
+MARGIN = 1e-3
+
+LORA = TaskType.CAUSAL_LM
+ADAPTERS: dict[str, PeftConfig] = {
+    "plain": LoraConfig(task_type=LORA, r=4, lora_alpha=8, target_modules="all-linear"),
+    "patterned": LoraConfig(
+        task_type=LORA,
+        r=8,
+        lora_alpha=4,
+        use_rslora=True,
+        target_modules=["q_proj", "v_proj", "up_proj"],
+        rank_pattern={"v_proj": 3, "layers.1.self_attn.q_proj": 5},
+        alpha_pattern={"up_proj": 32, "^model.layers.2.self_attn.q_proj": 1},
+    ),
+    "narrow": LoraConfig(task_type=LORA, r=2, lora_alpha=6, target_modules=["o_proj", "down_proj"]),
+    "soft": PromptTuningConfig(task_type=LORA, num_virtual_tokens=20),
+    "encoded": PromptEncoderConfig(task_type=LORA, num_virtual_tokens=5, encoder_hidden_size=16),
+    "prefix": PrefixTuningConfig(task_type=LORA, num_virtual_tokens=7),
+}
+MODES = (
+    "base",
+    "plain",
+    "patterned",
+    "narrow",
+    "soft",
+    "encoded",
+    "prefix",
+    "plain+soft",
+    "patterned+prefix",
+    "narrow+encoded",
+)
+_KINDS = {"PROMPT_TUNING": "soft_prompt", "P_TUNING": "soft_prompt", "PREFIX_TUNING": "prefix", "LORA": "lora"}
+
+
+def make_adapter(model: PreTrainedModel, name: str, folder: Path, scale: float = 0.1) -> AdapterRef:
+    """Train nothing, but give every weight of a PEFT adapter a random value, and let PEFT save it."""
+    config = ADAPTERS[name]
+    wrapped = get_peft_model(model, config)
+    generator = torch.Generator().manual_seed(sum(name.encode()))
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(0.0, scale, generator=generator)
+    wrapped.save_pretrained(folder)
+    kind = _KINDS[str(config.peft_type).removeprefix("PeftType.")]
+    return AdapterRef(f"{name}@1", folder, kind, getattr(config, "num_virtual_tokens", 0) or 0)  # type: ignore[arg-type]
+
+
+class Reference:
+    """transformers and PEFT, one request at a time. `fresh` makes a new copy of the base model, as PEFT changes it."""
+
+    def __init__(self, fresh: object, refs: Mapping[str, AdapterRef]) -> None:
+        self._fresh = fresh
+        self._refs = refs
+        self._wrapped: dict[str, torch.nn.Module] = {}
+
+    def logits(self, mode: str, tokens: list[int]) -> Tensor:
+        """(len(tokens), vocabulary) logits of `tokens` under `mode`."""
+        parts = [] if mode == "base" else mode.split("+")
+        weights = next((p for p in parts if self._refs[p].kind == "lora"), None)
+        prefix = next((p for p in parts if self._refs[p].kind != "lora"), None)
+        ids = torch.tensor([tokens])
+        with torch.no_grad():
+            if prefix is None:
+                return self._model(weights)(input_ids=ids).logits[0]
+            if weights is None:
+                return self._model(prefix)(input_ids=ids).logits[0, -len(tokens) :]
+            return self._both(weights, prefix, ids)[0, -len(tokens) :]
+
+    def _both(self, weights: str, prefix: str, ids: Tensor) -> Tensor:
+        """PEFT cannot put a soft prompt or prefix on top of a LoRA, so here it is written out plainly."""
+        lora, learned = self._model(weights), self._model(prefix)
+        assert isinstance(learned, PeftModel)
+        if self._refs[prefix].kind == "soft_prompt":
+            virtual = learned.get_prompt(batch_size=1)
+            embedded = lora.get_input_embeddings()(ids)  # type: ignore[operator]
+            return lora(inputs_embeds=torch.cat([virtual, embedded], dim=1)).logits
+        cache = learned.get_prompt(batch_size=1)
+        pairs = [(layer.keys, layer.values) for layer in cache.layers]
+        return lora(input_ids=ids, past_key_values=DynamicCache(pairs)).logits
+
+    def _model(self, name: str | None) -> torch.nn.Module:
+        key = name or "base"
+        if key not in self._wrapped:
+            model = self._fresh()  # type: ignore[operator]
+            if name is not None:
+                model = PeftModel.from_pretrained(model, str(self._refs[name].folder))
+            self._wrapped[key] = model.eval()
+        return self._wrapped[key]
+
+
+@dataclass
+class Outcome:
+    """What the engine made of one request: its new tokens and the logits each was chosen from."""
+
+    tokens: list[int] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
+    failed: Failed | None = None
+
+
+class RecordingRunner(Runner):
+    """The real runner, keeping the logits each sequence was sampled from."""
+
+    def __init__(self, model: PreTrainedModel, kv_blocks: int, device: torch.device) -> None:
+        super().__init__(model, kv_blocks, device)
+        self.record: dict[str, list[Tensor]] = {}
+
+    def logits(self, batch: Batch) -> Tensor:
+        """The real logits, noted down."""
+        logits = super().logits(batch)
+        sampling = [piece.sequence.id for piece in batch.slices if piece.samples]
+        for request_id, row in zip(sampling, logits, strict=False):
+            self.record.setdefault(request_id, []).append(row.float().cpu().clone())
+        return logits
+
+
+class Rig:
+    """An engine in this process, driven by hand."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        refs: Mapping[str, AdapterRef],
+        *,
+        step_tokens: int = 512,
+        cache: bool = True,
+        device: str = "cpu",
+    ) -> None:
+        self.refs = refs
+        self.runner = RecordingRunner(model.to(device), 256, torch.device(device))
+        self.outcomes: dict[str, Outcome] = {}
+        self.finished: dict[str, object] = {}
+        self.engine = self.restart(step_tokens=step_tokens, cache=cache)
+
+    def restart(self, *, step_tokens: int = 512, cache: bool = True) -> Engine:
+        """A new scheduler with an empty cache over the same model."""
+        scheduler = Scheduler(KVBlocks(256, BLOCK), step_tokens, 64, cache)
+        self.engine = Engine(scheduler, self.runner, ThreadPoolExecutor(1), time.monotonic, 1024)
+        self.outcomes, self.runner.record = {}, {}
+        return self.engine
+
+    def admit(self, request_id: str, mode: str, prompt: Iterable[int], new: int = 8, **options: object) -> None:
+        """Queue a greedy request that ignores the end of sequence."""
+        parts = [] if mode == "base" else [self.refs[part] for part in mode.split("+")]
+        sampling = Sampling(max_tokens=new, ignore_eos=True)
+        generation = Generation(
+            request_id,
+            tuple(prompt),
+            sampling,
+            weights=next((ref for ref in parts if ref.kind == "lora"), None),
+            prefix=next((ref for ref in parts if ref.kind != "lora"), None),
+            **options,  # type: ignore[arg-type]
+        )
+        self.outcomes[request_id] = Outcome()
+        self.take(self.engine.admit(generation))
+
+    def step(self) -> None:
+        """One step of the engine."""
+        self.take(self.engine.step())
+
+    def run(self) -> dict[str, Outcome]:
+        """Step until nothing is left to do."""
+        deadline = time.monotonic() + 120
+        while self.engine.busy:
+            self.step()
+            assert time.monotonic() < deadline, "the engine does not come to an end"
+        for request_id, outcome in self.outcomes.items():
+            outcome.logits = self.runner.record.get(request_id, [])
+        return self.outcomes
+
+    def take(self, events: list[object]) -> None:  # type: ignore[type-arg]
+        """Sort the engine's events into outcomes."""
+        for event in events:
+            match event:
+                case Progress(request_id, tokens):
+                    self.outcomes[request_id].tokens += tokens
+                case Failed():
+                    self.outcomes[event.request_id].failed = event
+                case LoadDone(key, error):
+                    assert error is None, f"{key}: {error}"
+                case UnloadDone():
+                    pass
+                case _:
+                    self.finished[event.request_id] = event.finish  # type: ignore[attr-defined]
+
+
+@dataclass
+class Comparison:
+    """How far the engine was from the reference, over many requests."""
+
+    worst: float = 0.0
+    steps: int = 0
+    flips: list[float] = field(default_factory=list)  # the reference's margin at each differing greedy token
+
+    def add(self, reference: Reference, mode: str, prompt: list[int], outcome: Outcome) -> None:
+        """Compare one request, teacher-forced along the engine's own tokens."""
+        assert outcome.failed is None, outcome.failed
+        assert len(outcome.tokens) == len(outcome.logits) > 0
+        expected = reference.logits(mode, prompt + outcome.tokens)[len(prompt) - 1 : -1]
+        difference = (torch.stack(outcome.logits) - expected).abs().max().item()
+        assert difference <= TOLERANCE, f"{mode}: logits differ by {difference:.2e}"
+        best = expected.topk(2, dim=-1).values
+        for chosen, row, (first, second) in zip(outcome.tokens, expected, best.tolist(), strict=True):
+            if chosen != int(row.argmax()):
+                self.flips.append(first - second)
+        assert all(margin < MARGIN for margin in self.flips), self.flips
+        self.worst = max(self.worst, difference)
+        self.steps += len(outcome.tokens)
+
+    def report(self, what: str) -> None:
+        """One line for the person reading the test's output."""
+        print(f"{what}: {self.steps} tokens, logits within {self.worst:.1e}, {len(self.flips)} flips {self.flips}")
