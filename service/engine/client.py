@@ -18,6 +18,7 @@ from ragtune.errors import (
     ContextLengthExceeded,
     DeadlineExceeded,
     EngineFault,
+    InvalidRequest,
     Overloaded,
     RagtuneError,
     RefusedArtifact,
@@ -263,6 +264,8 @@ def _settle(done: asyncio.Future[Any], value: object, error: RagtuneError | None
 
 def _as_error(failed: Failed) -> RagtuneError:
     match failed.code:
+        case "invalid_request":
+            return InvalidRequest(failed.message)
         case "context_length_exceeded":
             return ContextLengthExceeded(failed.message)
         case "deadline_exceeded":

@@ -81,7 +81,7 @@ class Engine:
     def admit(self, generation: Generation) -> list[ToServer]:
         """Queue a generation; a Failed comes back if it cannot be served at all."""
         if problem := self._problem(generation):
-            return [Failed(generation.request_id, "context_length_exceeded", problem)]
+            return [problem]
         sampling = generation.sampling
         if sampling.seed is None and sampling.temperature > 0:
             generation = replace(generation, sampling=sampling.model_copy(update={"seed": secrets.randbits(62)}))
@@ -145,14 +145,16 @@ class Engine:
                 outcomes[piece.sequence] = error
         return outcomes
 
-    def _problem(self, generation: Generation) -> str | None:
+    def _problem(self, generation: Generation) -> Failed | None:
+        request_id, vocabulary = generation.request_id, self.runner.vocab_size
         if not generation.token_ids:
-            return "the prompt is empty"
-        if not all(0 <= token < self.runner.vocab_size for token in generation.token_ids):
-            return f"the prompt has token ids outside 0..{self.runner.vocab_size - 1}"
+            return Failed(request_id, "invalid_request", "the prompt is empty")
+        if not all(0 <= token < vocabulary for token in generation.token_ids):
+            return Failed(request_id, "invalid_request", f"the prompt has token ids outside 0..{vocabulary - 1}")
         longest = generation.virtual_tokens + len(generation.token_ids) + generation.sampling.max_tokens
         if longest > self.max_model_len:
-            return f"{longest} tokens asked for (virtual, prompt and new), {self.max_model_len} are possible"
+            text = f"{longest} tokens asked for (virtual, prompt and new), {self.max_model_len} are possible"
+            return Failed(request_id, "context_length_exceeded", text)
         return None
 
     def _take_loaded(self) -> Iterable[ToServer]:

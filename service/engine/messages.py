@@ -165,7 +165,9 @@ class Finished:
     finish: Finish
 
 
-FailureCode = Literal["engine_error", "deadline_exceeded", "refused_artifact", "context_length_exceeded"]
+FailureCode = Literal[
+    "engine_error", "invalid_request", "context_length_exceeded", "refused_artifact", "deadline_exceeded"
+]
 
 
 @dataclass(frozen=True)

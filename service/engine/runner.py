@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from adapters import weights
+from adapters.weights import load_lora, load_prefix, load_soft_prompt
 from service.engine import attention
 from service.engine.linear import Adapters, Delta, Head, Segment, install, stack_deltas
 from service.engine.messages import AdapterRef
@@ -79,13 +79,13 @@ class Runner:
     def read(self, ref: AdapterRef) -> Loaded:
         """Read an adapter's files; touches nothing a step uses, so any thread may do it. Raises RefusedArtifact."""
         if ref.kind == "lora":
-            pairs = weights.load_lora(ref.folder).modules
+            pairs = load_lora(ref.folder).modules
             named = {name: (pair.a, pair.b, pair.scale) for name, pair in pairs.items()}
             return Loaded(ref, deltas=stack_deltas(named, self._stacks, self.device))
         if ref.kind == "soft_prompt":
-            embeddings = weights.load_soft_prompt(ref.folder)
+            embeddings = load_soft_prompt(ref.folder)
             return Loaded(ref, embeddings=embeddings.to(self.device, self.dtype))
-        learned = weights.load_prefix(ref.folder, self._model.config)
+        learned = load_prefix(ref.folder, self._model.config)
         return Loaded(ref, learned=learned.to(self.device, self.dtype))
 
     def add(self, loaded: Loaded) -> None:
