@@ -22,7 +22,7 @@ from service.engine.scheduler import Slice
 
 NAME = "ragtune"
 _IGNORED = frozenset({"position_ids", "use_cache", "output_attentions", "is_causal"})
-_SHORTEST = 64  # keys; below this, padding to the longest costs less than another call
+_CALL = 1024  # padding scores (queries times keys) that cost about as much as one more call
 _MOST_SCORES = 1 << 24  # scores of one group and head at most; larger groups are split
 
 
@@ -97,17 +97,17 @@ def plan(slices: Items[Slice], store: KVStore, device: torch.device) -> Attentio
     """Lay out the attention of a step whose pack holds `slices` one after the other."""
     slots: list[int] = []
     offsets: list[int] = []
-    by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
+    by_count: dict[int, list[int]] = defaultdict(list)
     for index, piece in enumerate(slices):
         offsets.append(len(slots))
         table = piece.sequence.table
         end = piece.start + piece.count
         slots += [table[p // store.size] * store.size + p % store.size for p in range(piece.start, end)]
-        by_shape[_bucket(piece.count), _bucket(-(-end // _SHORTEST))].append(index)
+        by_count[_bucket(piece.count)].append(index)
     groups = [
         _group([slices[i] for i in part], [offsets[i] for i in part], len(slots), store, device)
-        for members in by_shape.values()
-        for part in _split(members, slices, store)
+        for members in by_count.values()
+        for part in _by_length(members, slices)
     ]
     return AttentionStep(store, torch.tensor(slots, device=device), groups)
 
@@ -204,10 +204,23 @@ def _group(pieces: Items[Slice], offsets: Items[int], total: int, store: KVStore
     )
 
 
-def _split(members: list[int], slices: Items[Slice], store: KVStore) -> list[list[int]]:
-    largest = max(slices[i].count * (slices[i].start + slices[i].count + store.size) for i in members)
-    size = max(1, _MOST_SCORES // largest)
-    return [members[i : i + size] for i in range(0, len(members), size)]
+def _by_length(members: list[int], slices: Items[Slice]) -> list[list[int]]:
+    """Slices of like count in groups of like length: one joins the shorter ones while that costs less than a call."""
+
+    def end(index: int) -> int:
+        return slices[index].start + slices[index].count
+
+    parts: list[list[int]] = []
+    padding = 0
+    for index in sorted(members, key=end):
+        queries, part = slices[index].count, parts[-1] if parts else []
+        padding += queries * sum(end(index) - end(other) for other in part[-1:]) * len(part)
+        if part and padding <= _CALL and queries * end(index) * (len(part) + 1) <= _MOST_SCORES:
+            part.append(index)
+        else:
+            parts.append([index])
+            padding = 0
+    return parts
 
 
 def _bucket(n: int) -> int:

@@ -5,7 +5,7 @@ all rows; then y[a:b] += (x[a:b] A) B, with the scale folded into B (Hu et al. 2
 
 Two things make it cheap. Projections that read the same input (q, k, v; gate, up) are one product over stacked weights.
 And segments of equal length that stand side by side are one batched product over stacked adapters, without moving a
-row; the runner orders segments by length so that equal ones meet (in decoding most are equal).
+row; the scheduler orders segments by length so that equal ones meet (in decoding most are equal).
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from adapters.packed_linear import can_pack, pack, packed_linear
 
 SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-_SHORT = 64  # rows of a segment up to which neighbours are computed together; long ones gain nothing
+_REPEATS = 4  # a segment this many times as long as its neighbour still joins its batched product
 _STACKS = 8  # combinations of adapters kept stacked
 
 
@@ -41,11 +41,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class Run:
-    """Neighbouring segments of equal length: rows `start` to `end`, the same number for each of `keys` in turn."""
+    """Rows `start` to `end`, `rows` for each of `keys` in turn; a longer segment's key is repeated."""
 
     keys: tuple[str, ...]
     start: int
     end: int
+    rows: int
 
 
 class Adapters:
@@ -62,10 +63,11 @@ class Adapters:
         for segment in segments:
             rows = segment.end - segment.start
             last = self.runs[-1] if self.runs else None
-            if last and last.end == segment.start and rows <= _SHORT and last.end - last.start == rows * len(last.keys):
-                self.runs[-1] = Run((*last.keys, segment.key), last.start, segment.end)
+            if last and last.end == segment.start and rows % last.rows == 0 and rows // last.rows <= _REPEATS:
+                keys = last.keys + (segment.key,) * (rows // last.rows)
+                self.runs[-1] = Run(keys, last.start, segment.end, last.rows)
             else:
-                self.runs.append(Run((segment.key,), segment.start, segment.end))
+                self.runs.append(Run((segment.key,), segment.start, segment.end, rows))
 
     def remove(self, key: str) -> None:
         """Drop an adapter and every copy of its tensors."""
