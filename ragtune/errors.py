@@ -62,7 +62,7 @@ class UnknownName(RagtuneError):
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str], *, param: str | None = None) -> "UnknownName":
         """`UnknownName` for `name` of this `kind`, naming up to three of the `known` names that are near."""
-        candidates = sorted(known)
+        candidates = sorted(set(known))
         near = difflib.get_close_matches(name, candidates, n=3, cutoff=0.5)
         if near:
             hint = "did you mean " + " or ".join(repr(match) for match in near) + "?"

@@ -41,6 +41,9 @@ class Settings(BaseModel):
     adapter_roots: tuple[Path, ...] = Field(
         default=(), description="folders adapters may be registered from, comma separated; runs/ in the home always is"
     )
+    document_roots: tuple[Path, ...] = Field(
+        default=(), description="folders an index may be built from over HTTP, comma separated"
+    )
 
     default_index: str | None = Field(default=None, description="the index a bare 'rag' means, if there are several")
     passage_tokens: int = Field(default=250, ge=16, description="token budget for passages in a prompt")
@@ -102,6 +105,6 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _split(name: str, value: Any) -> Any:
-    if name in ("allowed_hosts", "adapter_roots") and isinstance(value, str):
+    if name in ("allowed_hosts", "adapter_roots", "document_roots") and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value

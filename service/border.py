@@ -1,0 +1,120 @@
+"""The outermost ASGI layer: request ids, the Host and Origin check, the body limit, draining, one log line a request.
+
+A page on the web can make a browser send requests to a server on this machine. It cannot forge the Host it was loaded
+from (DNS rebinding changes where a name leads, not the name) nor hide its Origin, so those two are checked.
+"""
+
+import json
+import logging
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ragtune.errors import Forbidden, InvalidRequest, RagtuneError, TooLarge, Unavailable
+from service.errors import envelope
+from service.parts import Lifecycle
+
+log = logging.getLogger("ragtune.access")
+MOST_BODY = 8 * 1024 * 1024
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_OPEN_WHILE_DRAINING = ("/healthz", "/readyz")
+
+
+@dataclass
+class Note:
+    """What a route adds to its log line; never prompt text."""
+
+    fields: dict[str, object] = field(default_factory=dict)
+
+
+def note(request: Request, **fields: object) -> None:
+    """Add to this request's log line."""
+    request.scope["ragtune.note"].fields.update(fields)
+
+
+class Border:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], lifecycle: Lifecycle) -> None:
+        self._app = app
+        self._hosts = hosts | _LOCAL
+        self._any_host = "*" in hosts
+        self._lifecycle = lifecycle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, pass on, log."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _SANE_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+        scope["ragtune.request_id"], scope["ragtune.note"] = request_id, Note()
+        status, started = 500, time.monotonic()
+
+        async def outgoing(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            if refusal := self._refusal(scope, headers):
+                retry = {"Retry-After": "5"} if refusal.status == 503 else None
+                await JSONResponse(envelope(refusal).model_dump(), refusal.status, retry)(scope, receive, outgoing)
+            else:
+                await self._app(scope, _limited(receive), outgoing)
+        finally:
+            line = {"request_id": request_id, "method": scope["method"], "path": scope["path"], "status": status}
+            line |= {"ms": round(1e3 * (time.monotonic() - started), 1)} | scope["ragtune.note"].fields
+            log.log(logging.DEBUG if scope["path"] in _OPEN_WHILE_DRAINING else logging.INFO, json.dumps(line))
+
+    def _refusal(self, scope: Scope, headers: Headers) -> RagtuneError | None:
+        if not self._any_host and _host(headers.get("host", "")) not in self._hosts:
+            return Forbidden("this Host is not served here; add it to RAGTUNE_ALLOWED_HOSTS if it should be")
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            if not self._same_site(headers):
+                return Forbidden("requests from other web pages are not accepted")
+            if int(headers.get("content-length") or 0) > MOST_BODY:
+                return TooLarge(f"the body is larger than {MOST_BODY >> 20} MiB")
+            if headers.get("content-type", "application/json").partition(";")[0].strip() != "application/json":
+                return InvalidRequest("send a JSON body with Content-Type: application/json")
+        if self._lifecycle.draining and scope["path"] not in _OPEN_WHILE_DRAINING:
+            return Unavailable("the service is shutting down")
+        return None
+
+    def _same_site(self, headers: Headers) -> bool:
+        origin = headers.get("origin")
+        if headers.get("sec-fetch-site") == "cross-site":
+            return False
+        return origin is None or self._any_host or (urlsplit(origin).hostname or "") in self._hosts
+
+
+def _host(value: str) -> str:
+    return (urlsplit(f"//{value}").hostname or "") if value else ""
+
+
+def _limited(receive: Receive) -> Receive:
+    """Bodies without a Content-Length are counted as they come."""
+    taken = 0
+
+    async def counting() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MOST_BODY:
+            # FastAPI lets only this exception through while it reads a body
+            raise HTTPException(413, f"the body is larger than {MOST_BODY >> 20} MiB")
+        return message
+
+    return counting

@@ -1,0 +1,124 @@
+"""From a mode as written to pinned versions: what is combined, and whether it fits together."""
+
+from dataclasses import dataclass
+
+from adapters.registry import Adapters
+
+from adapters.manifest import AdapterManifest
+from indexer.store import Indexes, IndexManifest
+from ragtune.errors import IncompatibleParts, InvalidRequest, UnknownName
+from ragtune.mode import Mode, Ref
+from ragtune.template import Template
+from ragtune.templates import Templates
+from ragtune.versions import Version
+from service.engine.messages import AdapterRef
+
+DEFAULT_TEMPLATE = Template()
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A mode resolved: every part pinned to one version. `mode` is the canonical string with those versions."""
+
+    asked: str
+    mode: str
+    weights: AdapterRef | None
+    prefix: AdapterRef | None
+    template: Template
+    index: Version[IndexManifest] | None
+    versions: dict[str, str]
+
+
+class Catalog:
+    """Knows all names. Reads the store at each call, so what another process published is found at once."""
+
+    def __init__(
+        self, base_id: str, adapters: Adapters, indexes: Indexes, templates: Templates, default_index: str | None
+    ) -> None:
+        self._base_id = base_id
+        self._adapters = adapters
+        self._indexes = indexes
+        self._templates = templates
+        self._default_index = default_index
+
+    def resolve(self, text: str) -> Configuration:
+        """The configuration `text` asks for; also takes the base model's id, and BASE_ID:ADAPTER.
+
+        Raises InvalidRequest for bad syntax, UnknownName with near matches, IncompatibleParts for parts that do not
+        fit. There is no fallback to the base model.
+        """
+        mode = self._parse(text)
+        weights, prefix = self._sort([self._adapter(ref) for ref in mode.adapters])
+        template = self._templates.get(mode.template) if mode.template else None
+        index = self._indexes.resolve(mode.index or self._the_index()) if mode.rag else None
+        named = {"weights": weights, "prefix": prefix, "template": template, "index": index}
+        versions = {part: str(version) for part, version in named.items() if version is not None}
+        return Configuration(
+            asked=text,
+            mode=_canonical(versions),
+            weights=reference(weights) if weights else None,
+            prefix=reference(prefix) if prefix else None,
+            template=template.manifest.template if template else DEFAULT_TEMPLATE,
+            index=index,
+            versions=versions,
+        )
+
+    def modes(self) -> list[str]:
+        """The simple modes there are; any of them can be joined with '+'."""
+        indexes = self._indexes.versions.names()
+        bare = ["rag"] if len(indexes) == 1 or self._default_index in indexes else []
+        templates = [f"prompt:{name}" for name in self._templates.versions.names()]
+        return ["base", *self._adapters.names(), *templates, *bare, *(f"rag:{name}" for name in indexes)]
+
+    def _parse(self, text: str) -> Mode:
+        if text == self._base_id:
+            return Mode()
+        if text.startswith(f"{self._base_id}:"):
+            text = text.removeprefix(f"{self._base_id}:")
+        try:
+            return Mode.parse(text)
+        except InvalidRequest as error:
+            if any(sign in text for sign in "+:@"):
+                raise
+            raise UnknownName.among("mode", text, [self._base_id, *self.modes()], param="mode") from error
+
+    def _adapter(self, ref: Ref) -> Version[AdapterManifest]:
+        if ref.name not in self._adapters.names():
+            raise UnknownName.among("adapter or mode", ref.name, [*self.modes(), "rag"], param="mode")
+        return self._adapters.get(ref)
+
+    def _the_index(self) -> Ref:
+        names = self._indexes.versions.names()
+        if self._default_index:
+            return Ref.parse(self._default_index, "index")
+        if len(names) == 1:
+            return Ref(names[0])
+        if not names:
+            raise UnknownName("there is no index yet; build one with 'ragtune index build'", param="mode")
+        raise InvalidRequest(
+            f"'rag' does not say which index: write rag:NAME ({', '.join(names)}), or set RAGTUNE_DEFAULT_INDEX",
+            param="mode",
+        )
+
+    def _sort(
+        self, versions: list[Version[AdapterManifest]]
+    ) -> tuple[Version[AdapterManifest] | None, Version[AdapterManifest] | None]:
+        weights = [v for v in versions if v.manifest.kind == "lora"]
+        prefixes = [v for v in versions if v.manifest.kind != "lora"]
+        for what, found in (("weight adapter", weights), ("soft prompt or prefix", prefixes)):
+            if len(found) > 1:
+                names = " and ".join(version.name for version in found)
+                raise IncompatibleParts(f"a mode takes one {what} at most, {names} are two", param="mode")
+        return weights[0] if weights else None, prefixes[0] if prefixes else None
+
+
+def reference(version: Version[AdapterManifest]) -> AdapterRef:
+    """The adapter as the engine knows it; the key holds the content's hash, so equal keys mean equal tensors."""
+    manifest = version.manifest
+    key = f"{version}#{manifest.sha256[:12]}"
+    return AdapterRef(key, version.folder, manifest.kind, manifest.virtual_tokens)
+
+
+def _canonical(versions: dict[str, str]) -> str:
+    signs = {"weights": "", "prefix": "", "template": "prompt:", "index": "rag:"}
+    return "+".join(sign + versions[part] for part, sign in signs.items() if part in versions) or "base"

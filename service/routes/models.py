@@ -1,0 +1,63 @@
+"""/v1/models: what can be asked for."""
+
+import time
+from datetime import datetime
+
+from fastapi import APIRouter
+
+from ragtune.wire import ErrorEnvelope
+from service.openai.responses import ModelCard, ModelList
+from service.parts import Parts
+
+
+def router(parts: Parts) -> APIRouter:
+    """The two routes."""
+    routes = APIRouter(tags=["openai"])
+    started = int(time.time())
+
+    @routes.get("/v1/models")
+    async def models() -> ModelList:
+        """The base model, every adapter, index and template; any of them can be combined with '+'."""
+        return ModelList(data=_cards(parts, started))
+
+    @routes.get("/v1/models/{id:path}", responses={404: {"model": ErrorEnvelope}})
+    async def model(id: str) -> ModelCard:  # noqa: A002 - the name in the OpenAI API
+        """One of them, or any combination; 404 with near matches if a part of it is unknown."""
+        for card in _cards(parts, started):
+            if card.id == id:
+                return card
+        configuration = parts.catalog.resolve(id)
+        return _card(parts, id, "combination", started, configuration.mode)
+
+    return routes
+
+
+def _cards(parts: Parts, started: int) -> list[ModelCard]:
+    base = [_card(parts, name, "base", started, parts.base.id) for name in (parts.base.id, "base")]
+    cards = [
+        ModelCard(
+            id=version.name,
+            created=_seconds(version.created),
+            root=str(version),
+            parent=parts.base.id,
+            max_model_len=parts.engine.info.max_model_len,
+            kind=version.manifest.kind,
+        )
+        for version in parts.adapters.current()
+    ]
+    for prefix, kind, versions in (
+        ("prompt:", "template", parts.templates.versions.current()),
+        ("rag:", "index", parts.indexes.versions.current()),
+    ):
+        cards += [_card(parts, prefix + v.name, kind, _seconds(v.created), str(v)) for v in versions]
+    return base + cards
+
+
+def _card(parts: Parts, name: str, kind: str, created: int, root: str) -> ModelCard:
+    window = parts.engine.info.max_model_len
+    parent = None if name in (parts.base.id, "base") else parts.base.id
+    return ModelCard(id=name, created=created, root=root, parent=parent, max_model_len=window, kind=kind)  # type: ignore[arg-type]
+
+
+def _seconds(created: str) -> int:
+    return int(datetime.fromisoformat(created).timestamp())

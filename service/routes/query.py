@@ -1,0 +1,44 @@
+"""/v1/query and /v1/compare: one question in one mode, or in several at once."""
+
+from fastapi import APIRouter, Request
+
+from ragtune.prompt import Message
+from ragtune.wire import Answer, Ask, CompareRequest, CompareResponse, QueryRequest, Sampling
+from service import pipeline
+from service.disconnect import unless_gone
+from service.openai.routes import note_answers
+from service.parts import Parts
+
+
+def router(parts: Parts) -> APIRouter:
+    """The two routes."""
+    routes = APIRouter(tags=["query"])
+
+    @routes.post("/v1/query")
+    async def query(body: QueryRequest, request: Request) -> Answer:
+        """Answer one question in one mode."""
+        (answer,) = await unless_gone(request, pipeline.answer_all([_ask(body, body.mode)], parts))
+        note_answers(request, [answer])
+        return answer
+
+    @routes.post("/v1/compare")
+    async def compare(body: CompareRequest, request: Request) -> CompareResponse:
+        """Answer one question in several modes, computed together; if one mode cannot be had, none runs."""
+        answers = await unless_gone(request, pipeline.answer_all([_ask(body, mode) for mode in body.modes], parts))
+        note_answers(request, answers)
+        return CompareResponse(answers=answers)
+
+    return routes
+
+
+def _ask(body: Ask, mode: str) -> pipeline.Ask:
+    sampling = Sampling(temperature=body.temperature, top_p=body.top_p, seed=body.seed, stop=body.stop)
+    return pipeline.Ask(
+        mode=mode,
+        sampling=sampling,
+        messages=(Message(role="user", content=body.query),),
+        max_tokens=body.max_tokens,
+        top_k=body.top_k,
+        passage_tokens=body.passage_tokens,
+        deadline=body.deadline,
+    )

@@ -1,0 +1,224 @@
+"""Adapters, indexes and templates: list, show, publish, delete."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.manifest import AdapterManifest
+from indexer.store import IndexManifest
+from ragtune import errors
+from ragtune.errors import AlreadyRunning, Forbidden, InvalidRequest, RagtuneError
+from ragtune.mode import Ref, check_name
+from ragtune.templates import TemplateManifest
+from ragtune.versions import Version
+from ragtune.wire import Passage
+from service.catalog import reference
+from service.parts import Parts
+
+M = TypeVar("M", bound=BaseModel)
+_NICE = 10
+
+
+class Described(BaseModel, Generic[M]):
+    """A version as shown over HTTP."""
+
+    name: str
+    version: str
+    current: bool
+    created: str
+    manifest: M
+
+    @classmethod
+    def of(cls, version: Version[M]) -> "Described[M]":
+        """From a version of the store."""
+        return cls(
+            name=version.name,
+            version=str(version),
+            current=version.current,
+            created=version.created,
+            manifest=version.manifest,
+        )
+
+
+class Deleted(BaseModel):
+    """What a delete removed."""
+
+    name: str
+    versions: list[str]
+
+
+class FromPath(BaseModel):
+    """A folder on the server's machine, inside an allowed root."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: Path
+
+
+class FromToml(BaseModel):
+    """A template's TOML text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    toml: str = Field(max_length=256 * 1024)
+
+
+class SearchRequest(BaseModel):
+    """A search in one index."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: str = Field(min_length=1)
+    top_k: int = Field(default=4, ge=1, le=100)
+
+
+class Published(BaseModel):
+    """What a build published."""
+
+    version: str
+    unchanged: bool
+
+
+def adapters(parts: Parts) -> APIRouter:
+    """/v1/adapters."""
+    routes = APIRouter(prefix="/v1/adapters", tags=["adapters"])
+
+    @routes.get("")
+    async def adapters_list() -> list[Described[AdapterManifest]]:
+        """The current version of every adapter."""
+        return [Described.of(version) for version in parts.adapters.current()]
+
+    @routes.put("/{name}")
+    async def adapters_put(name: str, body: FromPath) -> Described[AdapterManifest]:
+        """Register a PEFT folder as the next version of `name`, and load it; requests in flight keep theirs."""
+        version = await asyncio.to_thread(parts.adapters.add, name, body.path)
+        await parts.engine.load(reference(version))
+        return Described.of(version)
+
+    @routes.get("/{name}")
+    async def adapters_get(name: str) -> Described[AdapterManifest]:
+        """The version `name` or `name@version` means."""
+        return Described.of(parts.adapters.get(Ref.parse(name, "adapter")))
+
+    @routes.delete("/{name}")
+    async def adapters_delete(name: str) -> Deleted:
+        """Delete `name` with all its versions. Requests in flight finish; then its memory is free."""
+        gone = await asyncio.to_thread(parts.adapters.remove, name)
+        for version in gone:
+            await parts.engine.unload(reference(version).key)
+        return Deleted(name=name, versions=[str(version) for version in gone])
+
+    return routes
+
+
+def templates(parts: Parts) -> APIRouter:
+    """/v1/templates."""
+    routes = APIRouter(prefix="/v1/templates", tags=["templates"])
+
+    @routes.get("")
+    async def templates_list() -> list[Described[TemplateManifest]]:
+        """The current version of every template."""
+        return [Described.of(version) for version in parts.templates.versions.current()]
+
+    @routes.put("/{name}")
+    async def templates_put(name: str, body: FromToml) -> Described[TemplateManifest]:
+        """Publish a template as the next version of `name`."""
+        return Described.of(await asyncio.to_thread(parts.templates.add, name, body.toml))
+
+    @routes.get("/{name}")
+    async def templates_get(name: str) -> Described[TemplateManifest]:
+        """The version `name` or `name@version` means."""
+        return Described.of(parts.templates.get(Ref.parse(name, "template")))
+
+    return routes
+
+
+def indexes(parts: Parts) -> APIRouter:
+    """/v1/indexes."""
+    routes = APIRouter(prefix="/v1/indexes", tags=["indexes"])
+    building: set[str] = set()
+
+    @routes.get("")
+    async def indexes_list() -> list[Described[IndexManifest]]:
+        """The current version of every index."""
+        return [Described.of(version) for version in parts.indexes.versions.current()]
+
+    @routes.get("/{name}")
+    async def indexes_get(name: str) -> Described[IndexManifest]:
+        """The version `name` or `name@version` means."""
+        return Described.of(parts.indexes.resolve(Ref.parse(name, "index")))
+
+    @routes.delete("/{name}")
+    async def indexes_delete(name: str) -> Deleted:
+        """Delete `name` with all its versions."""
+        gone = await asyncio.to_thread(parts.indexes.versions.delete, name)
+        return Deleted(name=name, versions=[str(version) for version in gone])
+
+    @routes.post("/{name}/search")
+    async def indexes_search(name: str, body: SearchRequest) -> list[Passage]:
+        """The passages nearest to a query."""
+        version = parts.indexes.resolve(Ref.parse(name, "index"))
+        return await asyncio.to_thread(parts.retriever.search, version, body.query, body.top_k)
+
+    @routes.post("/{name}/builds")
+    async def indexes_build(name: str, body: FromPath) -> Published:
+        """Build the next version from a folder, in a process of its own, and publish it. Answers when it is live."""
+        check_name(name, "index")
+        docs = _inside(body.path, parts.settings.document_roots, "RAGTUNE_DOCUMENT_ROOTS")
+        if name in building:
+            raise AlreadyRunning(f"index {name!r} is being built; ask again when it is done")
+        building.add(name)
+        try:
+            return await _build(docs, name, parts)
+        finally:
+            building.discard(name)
+
+    return routes
+
+
+async def _build(docs: Path, name: str, parts: Parts) -> Published:
+    """Run `python -m indexer.build`, niced and on one thread, so that answers go on meanwhile."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAGTUNE_HOME": str(parts.settings.home)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "indexer.build", str(docs), "--name", name),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
+    try:
+        out, err = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode != 0:
+        raise _failure(err.decode(errors="replace"))
+    return Published.model_validate_json(out.decode().strip().splitlines()[-1])
+
+
+def _failure(stderr: str) -> RagtuneError:
+    """The error the build wrote as its last line, as the same class of the tree."""
+    last = stderr.strip().splitlines()[-1] if stderr.strip() else ""
+    try:
+        told = json.loads(last)
+    except json.JSONDecodeError:
+        return RagtuneError(f"the build failed: {last}")
+    known = {e.code: e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, RagtuneError)}
+    return known.get(told["code"], RagtuneError)(told["message"])
+
+
+def _inside(path: Path, roots: tuple[Path, ...], setting: str) -> Path:
+    """`path`, if it lies inside one of `roots` once all links are followed."""
+    if not path.is_absolute():
+        raise InvalidRequest("the path must be absolute", param="path")
+    real = path.resolve()
+    if not any(real.is_relative_to(root.expanduser().resolve()) for root in roots):
+        raise Forbidden(f"this path is not inside an allowed root; add its root to {setting}", param="path")
+    return real
