@@ -6,11 +6,9 @@ says so, instead of every process dying at once with words of its own.
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ragtune.errors import RagtuneError, Unavailable
+from ragtune.home import live_server
 from ragtune.terminal import say
 
 RAGTUNE = (sys.executable, "-P", "-m", "ragtune")  # -P: a folder `eval` where the user stands must not be ours
@@ -47,14 +46,11 @@ class Commands:
 
         Raises Unavailable with the end of its log if it does not become ready.
         """
-        port = _free_port()
-        url = f"http://127.0.0.1:{port}"
         with (
             log.open("w", encoding="utf-8") as output,
-            self._started(("serve", "--port", str(port)), stdout=output, stderr=output) as process,
+            self._started(("serve", "--port", "0"), stdout=output, stderr=output) as process,
         ):
-            _wait_until_ready(url, process, log)
-            yield url
+            yield _ready_url(Path(self.environ["RAGTUNE_HOME"]), process, log)
 
     @contextmanager
     def _started(
@@ -74,17 +70,24 @@ class Commands:
             _end(process)
 
 
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _ready_url(home: Path, process: "subprocess.Popen[bytes]", log: Path) -> str:
     deadline = time.monotonic() + _START
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise Unavailable(f"the server ended with exit code {process.returncode} while starting:\n{_tail(log)}")
-        try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+        url = live_server(home)
+        if url and _answers(f"{url}/readyz"):
+            return url
+        time.sleep(0.2)
     raise Unavailable(f"the server was not ready after {_START:.0f} s:\n{_tail(log)}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:  # refused, timed out, or an HTTP status that says not yet
+        return False
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -99,12 +102,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _tail(log: Path, lines: int = 20) -> str:

@@ -22,6 +22,7 @@ from ragtune.errors import RagtuneError, Unavailable
 PROGRAM = """
 import http.server, os, subprocess, sys
 from pathlib import Path
+from ragtune.home import announce
 
 if sys.argv[1] == "fail":
     print("the reason", file=sys.stderr)
@@ -40,7 +41,9 @@ class Ready(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
 
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[3])), Ready).serve_forever()
+server = http.server.HTTPServer(("127.0.0.1", 0), Ready)
+with announce(Path(os.environ["RAGTUNE_HOME"]), f"http://127.0.0.1:{server.server_port}"):
+    server.serve_forever()
 """
 SERVE_AND_WAIT = """
 import os, signal, sys, time
