@@ -30,6 +30,7 @@ class Tokenizer:
         self._control_tokens = frozenset(special)
         self._opening = _opening(fast)
         self.eos_ids = tuple(sorted({*eos_ids, *self._own_ends()}))
+        self._end = min(self._end_of_turn() if self.chat_template else self.eos_ids, default=0)
 
     @property
     def control_tokens(self) -> frozenset[str]:
@@ -70,6 +71,12 @@ class Tokenizer:
         encoded = self._fast(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
         ids: list[int] = encoded["input_ids"]
         return [*self._opening, *ids]
+
+    def encode_answer(self, text: str) -> list[int]:
+        """Token ids of an assistant's words and the token that ends its turn; no control tokens of its own."""
+        encoded = self._fast(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        ids: list[int] = encoded["input_ids"]
+        return [*ids, self._end]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids` without control tokens."""

@@ -1,0 +1,171 @@
+"""Training from a recipe to a published adapter, readable from top to bottom.
+
+python -m adapters.train recipe.toml
+"""
+
+import argparse
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version as library_version
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from pydantic import JsonValue
+
+from adapters.base_model import BaseModelInfo, locate_base_model
+from adapters.dataset import Item, Rendered, Search, data_hash, render_all, select
+from adapters.manifest import AdapterManifest, TrainingRecord
+from adapters.recipe import Recipe, read_recipe
+from adapters.registry import Adapters
+from adapters.techniques import load_base, reload, save, wrap
+from adapters.tokenizer import Tokenizer, load_tokenizer
+from adapters.training_loop import Step, batch_loss, steps_of, train
+from indexer.embedding import load_embedder
+from indexer.retriever import Retriever
+from indexer.store import Indexes
+from ragtune.errors import RagtuneError, RefusedArtifact
+from ragtune.mode import Ref
+from ragtune.prompt import rendering_hash
+from ragtune.settings import Settings
+from ragtune.store import Database
+from ragtune.template import Template
+from ragtune.templates import Templates
+from ragtune.terminal import progress, say
+from ragtune.versions import Version
+
+_LIBRARIES = ("torch", "transformers", "peft")
+_RELOAD_TOLERANCE = 1e-3  # nats; the served and the trained loss differ by rounding only
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the recipe's names resolved to: template and index pinned, and how to search."""
+
+    template: Template
+    template_version: str | None
+    index_version: str | None
+    search: Search | None
+
+
+def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
+    """Train the recipe in `path` and publish the adapter. On any error nothing is published."""
+    recipe, written = read_recipe(path)
+    examples = select(recipe.train, recipe.task, recipe.limit, recipe.seed)
+    database = Database(settings.database)
+    base = locate_base_model(settings)
+    tokenizer = load_tokenizer(base.folder)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    context = _resolve(recipe, settings, database)
+    rendered = render_all(
+        examples, context.template, tokenizer, context.search, settings.passage_tokens, recipe.max_tokens
+    )
+    _report(rendered)
+    folder = settings.runs / f"{recipe.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    record = _train(recipe, written, rendered.items, context, base, tokenizer, folder)
+    record.write(folder)
+    version = Adapters(settings.home, database, base, [settings.runs]).add(recipe.name, folder)
+    say(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
+    return version
+
+
+def _resolve(recipe: Recipe, settings: Settings, database: Database) -> Context:
+    template = Templates(settings.home, database).get(Ref.parse(recipe.template)) if recipe.template else None
+    index = Indexes(settings.home, database).resolve(Ref.parse(recipe.index)) if recipe.index else None
+    search: Search | None = None
+    if index is not None:
+        say(f"retrieving passages from {index} for every example ...")
+        search = partial(Retriever(load_embedder(settings)).search, index, top_k=settings.top_k)
+    return Context(
+        template=template.manifest.template if template else Template(),
+        template_version=str(template) if template else None,
+        index_version=str(index) if index else None,
+        search=search,
+    )
+
+
+def _report(rendered: Rendered) -> None:
+    lengths = sorted(item.length for item in rendered.items)
+    say(f"{len(lengths)} examples, {sum(lengths):,} tokens: median {lengths[len(lengths) // 2]}, longest {lengths[-1]}")
+    for ids, why in (
+        (rendered.too_long, "are longer than max_tokens"),
+        (rendered.unsupported, "have an answer that stands in none of their passages"),
+    ):
+        if ids:
+            say(f"left out: {len(ids)} examples {why}: {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''}")
+
+
+def _train(
+    recipe: Recipe,
+    written: dict[str, JsonValue],
+    items: list[Item],
+    context: Context,
+    base: BaseModelInfo,
+    tokenizer: Tokenizer,
+    folder: Path,
+) -> TrainingRecord:
+    """Train, save, and make sure that what was saved is what was trained."""
+    model = wrap(load_base(base, packed=True), recipe, base)
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    say(f"{recipe.method}: {trainable:,} trainable parameters of {sum(p.numel() for p in model.parameters()):,}")
+    pad = tokenizer.eos_ids[0]
+    steps: list[Step] = []
+    started = time.monotonic()
+    with progress(f"training {recipe.name}", steps_of(recipe, len(items))) as bar:
+        for step in train(model, items, recipe, pad):
+            steps.append(step)
+            recent = steps[-10:]
+            rate = sum(s.tokens for s in steps) / (time.monotonic() - started)
+            bar.describe(f"loss {sum(s.loss for s in recent) / len(recent):.3f}, {rate:.0f} tokens/s")
+            bar.advance()
+    seconds = time.monotonic() - started
+    first, last = (sum(s.loss for s in part) / len(part) for part in (steps[:3], steps[-10:]))
+    say(f"loss {first:.3f} -> {last:.3f}, {sum(s.tokens for s in steps) / seconds:.0f} tokens/s")
+    save(model, folder, base)
+    _check_reload(model, folder, base, items[: recipe.batch_size], pad)
+    return TrainingRecord(
+        base_fingerprint=base.fingerprint,
+        base_id=base.id,
+        method=recipe.method,
+        recipe=written,
+        data_sha256=data_hash(items),
+        rendering_hash=rendering_hash(context.template, tokenizer),
+        template=context.template_version,
+        index=context.index_version,
+        seconds=round(seconds, 2),
+        steps=len(steps),
+        examples=len(items),
+        tokens=sum(step.tokens for step in steps),
+        trainable_parameters=trainable,
+        final_loss=last,
+        versions={library: library_version(library) for library in _LIBRARIES},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _check_reload(model: PeftModel, folder: Path, base: BaseModelInfo, items: list[Item], pad: int) -> None:
+    """Load the adapter in plain PEFT and compare its loss. Raises RefusedArtifact if it is not what was trained."""
+    with torch.no_grad():
+        trained, loaded = (float(batch_loss(m, items, pad)) for m in (model, reload(folder, base)))
+    if abs(trained - loaded) > _RELOAD_TOLERANCE:
+        raise RefusedArtifact(f"the saved adapter has loss {loaded:.4f} where the trained one has {trained:.4f}")
+
+
+def main() -> None:
+    """Entry point of `python -m adapters.train`; the last line on stdout is the published version."""
+    parser = argparse.ArgumentParser(description="Train an adapter from a recipe.")
+    parser.add_argument("recipe", type=Path)
+    try:
+        print(train_from_file(parser.parse_args().recipe, Settings.load()))
+    except RagtuneError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
