@@ -43,7 +43,7 @@ class Adapters:
                     shutil.copyfile(self._inside(source, file), staged / file)
             manifest = inspect(staged, self._base)  # once more: the copy is what is served, and nobody can change it
             for existing in self.versions.current():
-                if existing.name == name and existing.manifest.sha256 == manifest.sha256:
+                if existing.name == name and existing.manifest == manifest:  # for another base model it is another one
                     return existing
             return self.versions.publish(name, staged, manifest)
 

@@ -10,22 +10,23 @@ import re
 import time
 import uuid
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragtune.errors import Forbidden, InvalidRequest, RagtuneError, TooLarge, Unavailable
-from service.errors import envelope
+from service.errors import refuse
 from service.parts import Lifecycle
 
 log = logging.getLogger("ragtune.access")
 MOST_BODY = 8 * 1024 * 1024
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_BODIES = ("application/json", "application/toml")
 _OPEN_WHILE_DRAINING = ("/healthz", "/readyz")
 
 
@@ -34,6 +35,11 @@ class Note:
     """What a route adds to its log line; never prompt text."""
 
     fields: dict[str, object] = field(default_factory=dict)
+
+
+def request_id(request: Request) -> str:
+    """What the client is told, and the log says."""
+    return str(request.scope["ragtune.request_id"])
 
 
 def note(request: Request, **fields: object) -> None:
@@ -57,26 +63,27 @@ class Border:
             return
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        request_id = given if _SANE_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
-        scope["ragtune.request_id"], scope["ragtune.note"] = request_id, Note()
+        name = given if _SANE_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+        scope["ragtune.request_id"], scope["ragtune.note"] = name, Note()
         status, started = 500, time.monotonic()
 
         async def outgoing(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                MutableHeaders(scope=message)["X-Request-ID"] = name
             await send(message)
 
         try:
             if refusal := self._refusal(scope, headers):
-                retry = {"Retry-After": "5"} if refusal.status == 503 else None
-                await JSONResponse(envelope(refusal).model_dump(), refusal.status, retry)(scope, receive, outgoing)
+                await refuse(refusal)(scope, receive, outgoing)
             else:
                 await self._app(scope, _limited(receive), outgoing)
         finally:
-            line = {"request_id": request_id, "method": scope["method"], "path": scope["path"], "status": status}
-            line |= {"ms": round(1e3 * (time.monotonic() - started), 1)} | scope["ragtune.note"].fields
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            line = {"time": now, "request_id": name, "method": scope["method"], "path": scope["path"]}
+            line |= {"status": status, "ms": round(1e3 * (time.monotonic() - started), 1)}
+            line |= scope["ragtune.note"].fields
             log.log(logging.DEBUG if scope["path"] in _OPEN_WHILE_DRAINING else logging.INFO, json.dumps(line))
 
     def _refusal(self, scope: Scope, headers: Headers) -> RagtuneError | None:
@@ -85,23 +92,32 @@ class Border:
         if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             if not self._same_site(headers):
                 return Forbidden("requests from other web pages are not accepted")
-            if int(headers.get("content-length") or 0) > MOST_BODY:
+            length = headers.get("content-length", "0")
+            if length.isdecimal() and int(length) > MOST_BODY:
                 return TooLarge(f"the body is larger than {MOST_BODY >> 20} MiB")
-            if headers.get("content-type", "application/json").partition(";")[0].strip() != "application/json":
-                return InvalidRequest("send a JSON body with Content-Type: application/json")
+            # A page may post without asking first only as a form, as plain text, or with no type at all.
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if scope["method"] != "DELETE" and kind not in _BODIES:
+                return InvalidRequest(f"send the body with Content-Type: {_BODIES[0]}")
         if self._lifecycle.draining and scope["path"] not in _OPEN_WHILE_DRAINING:
             return Unavailable("the service is shutting down")
         return None
 
     def _same_site(self, headers: Headers) -> bool:
+        if self._any_host:
+            return True
         origin = headers.get("origin")
         if headers.get("sec-fetch-site") == "cross-site":
             return False
-        return origin is None or self._any_host or (urlsplit(origin).hostname or "") in self._hosts
+        return origin is None or _host(origin.partition("://")[2]) in self._hosts
 
 
-def _host(value: str) -> str:
-    return (urlsplit(f"//{value}").hostname or "") if value else ""
+def _host(authority: str) -> str:
+    """The host of `host:port`, in lower case; empty if there is none to be read."""
+    try:
+        return urlsplit(f"//{authority}").hostname or ""
+    except ValueError:  # half an IPv6 address
+        return ""
 
 
 def _limited(receive: Receive) -> Receive:

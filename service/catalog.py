@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from adapters.registry import Adapters
-
+from adapters.base_model import BaseModelInfo
 from adapters.manifest import AdapterManifest
+from adapters.registry import Adapters
 from indexer.store import Indexes, IndexManifest
 from ragtune.errors import IncompatibleParts, InvalidRequest, UnknownName
 from ragtune.mode import Mode, Ref
@@ -33,9 +33,9 @@ class Catalog:
     """Knows all names. Reads the store at each call, so what another process published is found at once."""
 
     def __init__(
-        self, base_id: str, adapters: Adapters, indexes: Indexes, templates: Templates, default_index: str | None
+        self, base: BaseModelInfo, adapters: Adapters, indexes: Indexes, templates: Templates, default_index: str | None
     ) -> None:
-        self._base_id = base_id
+        self._base = base
         self._adapters = adapters
         self._indexes = indexes
         self._templates = templates
@@ -71,21 +71,27 @@ class Catalog:
         return ["base", *self._adapters.names(), *templates, *bare, *(f"rag:{name}" for name in indexes)]
 
     def _parse(self, text: str) -> Mode:
-        if text == self._base_id:
+        if text == self._base.id:
             return Mode()
-        if text.startswith(f"{self._base_id}:"):
-            text = text.removeprefix(f"{self._base_id}:")
+        text = text.removeprefix(f"{self._base.id}:")
         try:
             return Mode.parse(text)
         except InvalidRequest as error:
             if any(sign in text for sign in "+:@"):
                 raise
-            raise UnknownName.among("mode", text, [self._base_id, *self.modes()], param="mode") from error
+            raise UnknownName.among("mode", text, [self._base.id, *self.modes()], param="mode") from error
 
     def _adapter(self, ref: Ref) -> Version[AdapterManifest]:
         if ref.name not in self._adapters.names():
             raise UnknownName.among("adapter or mode", ref.name, [*self.modes(), "rag"], param="mode")
-        return self._adapters.get(ref)
+        version = self._adapters.get(ref)
+        if version.manifest.checked_against != self._base.fingerprint:  # the home was used with another base model
+            raise IncompatibleParts(
+                f"adapter {version} was checked against another base model, this server runs {self._base.id}; add it "
+                "again to check it against this one",
+                param="mode",
+            )
+        return version
 
     def _the_index(self) -> Ref:
         names = self._indexes.versions.names()

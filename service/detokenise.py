@@ -49,10 +49,11 @@ class StopStrings:
         if self.found:
             return ""
         self._held += text
-        positions = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if positions:
+        # The stop string that is complete first wins, then the longest: how the text was cut must not matter.
+        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
             self.found = True
-            shown, self._held = self._held[: min(positions)], ""
+            shown, self._held = self._held[: min(found)[1]], ""
             return shown
         keep = max((self._overlap(stop) for stop in self._stops), default=0)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]

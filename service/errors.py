@@ -13,7 +13,7 @@ from ragtune.wire import ErrorBody, ErrorEnvelope
 from service.disconnect import ClientGone
 
 log = logging.getLogger("ragtune.http")
-_RETRY = {429: "1", 503: "5"}
+_RETRY_AFTER = {429: "1", 503: "5"}  # status: seconds
 _LONGEST = 500  # characters of a validation message
 
 
@@ -23,18 +23,24 @@ def envelope(error: RagtuneError) -> ErrorEnvelope:
     return ErrorEnvelope(error=ErrorBody(message=message, type=error.type, param=error.param, code=error.code))
 
 
+def refuse(error: RagtuneError) -> Response:
+    """The whole answer for an error of the tree."""
+    headers = {"Retry-After": _RETRY_AFTER[error.status]} if error.status in _RETRY_AFTER else None
+    return JSONResponse(envelope(error).model_dump(), error.status, headers)
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers."""
 
     @app.exception_handler(RagtuneError)
-    async def known(_request: Request, error: RagtuneError) -> Response:
-        headers = {"Retry-After": _RETRY[error.status]} if error.status in _RETRY else None
-        return JSONResponse(envelope(error).model_dump(), error.status, headers)
+    async def known(request: Request, error: RagtuneError) -> Response:
+        if error.code == RagtuneError.code:
+            _log_cause(request, error)
+        return refuse(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
-        refused = validation_error(error)
-        return JSONResponse(envelope(refused).model_dump(), refused.status)
+        return refuse(validation_error(error))
 
     @app.exception_handler(HTTPException)
     async def routing(_request: Request, error: HTTPException) -> Response:
@@ -51,14 +57,21 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> Response:
-        log.error("request %s failed", request.scope.get("ragtune.request_id"), exc_info=error)
+        _log_cause(request, error)
         fault = EngineFault("internal error; the cause is in the server's log under the request id")
-        return JSONResponse(envelope(fault).model_dump(), 500)
+        headers = {"X-Request-ID": str(request.scope.get("ragtune.request_id", ""))}  # the border is behind us here
+        return JSONResponse(envelope(fault).model_dump(), 500, headers)
+
+
+def _log_cause(request: Request, error: Exception) -> None:
+    log.error("request %s failed", request.scope.get("ragtune.request_id"), exc_info=error)
 
 
 def validation_error(error: RequestValidationError) -> InvalidRequest:
     """The first problem in words, with the field's path as `param`."""
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
     place = [str(part) for part in first["loc"] if part != "body"]
     message = f"{'.'.join(place) or 'body'}: {first['msg']}"[:_LONGEST]
     return InvalidRequest(message, param=".".join(place)[:_LONGEST] or None)

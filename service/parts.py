@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from adapters.registry import Adapters
-
 from adapters.base_model import BaseModelInfo
+from adapters.registry import Adapters
 from adapters.tokenizer import Tokenizer
 from indexer.retriever import Retriever
 from indexer.store import Indexes

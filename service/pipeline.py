@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from ragtune.errors import ContextLengthExceeded, IncompatibleParts
+from ragtune.errors import ContextLengthExceeded, IncompatibleParts, Unavailable
 from ragtune.prompt import Message, Prompt, render, within_budget
 from ragtune.wire import Answer, CitedPassage, FinishReason, Passage, Sampling, Timings, Usage
 from service.catalog import Configuration
@@ -38,6 +38,7 @@ class Ask:
     top_k: int | None = None
     passage_tokens: int | None = None
     deadline: float | None = None
+    request_id: str = ""
 
 
 @dataclass
@@ -67,8 +68,9 @@ async def prepare(ask: Ask, parts: Parts) -> Prepared:
     passages = _budgeted(found, ask, configuration, parts)
     prompt = _prompt(ask, passages, configuration, parts)
     sampling = ask.sampling.model_copy(update={"max_tokens": _room(ask, prompt, configuration, parts)})
+    unique = uuid.uuid4().hex
     generation = Generation(
-        request_id=f"gen-{uuid.uuid4().hex}",
+        request_id=f"{ask.request_id}.{unique}",  # so the engine's log can be found by what the client was told
         token_ids=prompt.token_ids,
         sampling=sampling,
         weights=configuration.weights,
@@ -78,7 +80,7 @@ async def prepare(ask: Ask, parts: Parts) -> Prepared:
     )
     stream = await parts.engine.admit(generation)
     return Prepared(
-        id=generation.request_id,
+        id=f"gen-{unique}",
         configuration=configuration,
         prompt=prompt,
         passages=passages,
@@ -183,7 +185,11 @@ async def _retrieve(ask: Ask, configuration: Configuration, parts: Parts) -> tup
         raise IncompatibleParts("a raw prompt has no place for passages; use /v1/chat/completions or /v1/query")
     started = time.monotonic()
     top_k = ask.top_k or parts.settings.top_k
-    found = await asyncio.to_thread(parts.retriever.search, configuration.index, ask.messages[-1].content, top_k)
+    question = ask.messages[-1].content
+    try:
+        found = await asyncio.to_thread(parts.retriever.search, configuration.index, question, top_k)
+    except (OSError, RuntimeError) as error:  # deleted since it was resolved, or damaged
+        raise Unavailable(f"index {configuration.index} cannot be read; if it is still listed, rebuild it") from error
     return found, 1e3 * (time.monotonic() - started)
 
 

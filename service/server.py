@@ -6,8 +6,6 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from types import FrameType
 
 import uvicorn
@@ -28,32 +26,53 @@ from service.app import create_app
 from service.catalog import Catalog
 from service.engine.client import EngineClient
 from service.parts import Parts
+from service.starting import Doorway
+
+_LAST_BYTES = 5  # seconds for answers that were finished, or given up, but not sent yet
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server that listens on all
 
 
 class DrainingServer(uvicorn.Server):
     """A uvicorn server that keeps answering 503 while it drains, and then ends with exit code 0."""
 
-    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
-        super().__init__(config)
-        self._parts = parts
+    def __init__(self, doorway: Doorway) -> None:
+        super().__init__(
+            uvicorn.Config(
+                doorway,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                backlog=2048,
+                timeout_graceful_shutdown=_LAST_BYTES,
+            )
+        )
+        self._doorway = doorway
+        self._parts: Parts | None = None
+        self._loop = asyncio.get_running_loop()
         self._draining: asyncio.Task[None] | None = None
 
+    def open(self, parts: Parts) -> None:
+        """From now on requests are answered."""
+        self._parts = parts
+        self._doorway.app = create_app(parts)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains; a second one ends at once."""
-        if self._parts.lifecycle.draining:
+        """The first signal drains; a second one, or one before there was anything to drain, ends at once."""
+        if self._parts is None or self._parts.lifecycle.draining:
             super().handle_exit(sig, frame)
             return
         self._parts.lifecycle.draining = True
-        say(f"draining: {self._parts.engine.in_flight} requests are running")
-        asyncio.get_event_loop().call_soon_threadsafe(self._begin_draining)
+        self._loop.call_soon_threadsafe(self._begin_draining, self._parts)
 
-    def _begin_draining(self) -> None:
-        self._draining = asyncio.create_task(self._drain())
+    def _begin_draining(self, parts: Parts) -> None:
+        say(f"draining: {parts.engine.in_flight} requests are running")
+        self._draining = asyncio.create_task(self._drain(parts))
 
-    async def _drain(self) -> None:
+    async def _drain(self, parts: Parts) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._parts.settings.drain):
-                while self._parts.engine.in_flight:
+            async with asyncio.timeout(parts.settings.drain):
+                while parts.engine.in_flight:
                     await asyncio.sleep(0.05)
         self.should_exit = True
 
@@ -61,11 +80,10 @@ class DrainingServer(uvicorn.Server):
 def serve_until_stopped(settings: Settings) -> None:
     """Listen, load, serve. Raises from the error tree if anything is wrong before the first request."""
     listening = _listen(settings)
-    host, port = listening.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "sentence_transformers"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    url = _url(listening)
     with listening, announce(settings.home, url):
         base = locate_base_model(settings)
         # What uvicorn took over from us is raised again once it has ended; by then there is nothing left to do.
@@ -76,26 +94,31 @@ def serve_until_stopped(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, base: BaseModelInfo, listening: socket.socket, url: str) -> None:
-    async with _running(settings, base) as parts:
-        config = uvicorn.Config(
-            create_app(parts), log_config=None, access_log=False, lifespan="off", server_header=False, backlog=2048
-        )
-        config.timeout_graceful_shutdown = max(1, int(settings.drain))
-        say(f"\nragtune serves {base.id}{f' ({base.note})' if base.note else ''} at {url}")
-        say(f"modes: {', '.join(parts.catalog.modes())} - join them with '+'\n")
-        say(f"""try:  curl -s {url}/v1/query -H 'content-type: application/json' -d '{{"query": "Who are you?"}}'\n""")
-        await DrainingServer(config, parts).serve(sockets=[listening])
+    """Answer 503 while the models load, then requests, until a signal comes."""
+    server = DrainingServer(Doorway())
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    loading = asyncio.create_task(_load(settings, base))
+    try:
+        await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            server.open(loading.result())
+            _welcome(loading.result(), url)
+            await serving
+    finally:
+        server.should_exit = True
+        await serving
+        await _unload(loading)
 
 
-@asynccontextmanager
-async def _running(settings: Settings, base: BaseModelInfo) -> AsyncIterator[Parts]:
-    """All parts; the engine process ends with the context. The engine and the embedding model load side by side."""
+async def _load(settings: Settings, base: BaseModelInfo) -> Parts:
+    """All parts. The engine and the embedding model load side by side."""
     say(f"loading {base.id} and the embedding model ...")
     database = Database(settings.database)
     adapters = Adapters(settings.home, database, base, [*settings.adapter_roots, settings.runs])
     indexes, templates = Indexes(settings.home, database), Templates(settings.home, database)
     for versions in (adapters.versions, indexes.versions, templates.versions):
         versions.collect_orphans()
+    tokenizer = load_tokenizer(base.folder)
     starting = asyncio.create_task(EngineClient.start(settings, base.folder))
     try:
         embedder = await asyncio.to_thread(load_embedder, settings)
@@ -105,22 +128,31 @@ async def _running(settings: Settings, base: BaseModelInfo) -> AsyncIterator[Par
         with contextlib.suppress(BaseException):
             await (await starting).close()
         raise
-    parts = Parts(
+    return Parts(
         settings=settings,
         base=base,
-        tokenizer=load_tokenizer(base.folder),
+        tokenizer=tokenizer,
         adapters=adapters,
         indexes=indexes,
         templates=templates,
-        catalog=Catalog(base.id, adapters, indexes, templates, settings.default_index),
+        catalog=Catalog(base, adapters, indexes, templates, settings.default_index),
         retriever=Retriever(embedder),
         engine=engine,
     )
-    try:
-        yield parts
-    finally:
-        await engine.close()
-        database.close()
+
+
+async def _unload(loading: asyncio.Task[Parts]) -> None:
+    """End the engine, or the loading of it."""
+    loading.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):  # why it failed was raised where it was awaited first
+        await (await loading).engine.close()
+
+
+def _welcome(parts: Parts, url: str) -> None:
+    base = parts.base
+    say(f"\nragtune serves {base.id}{f' ({base.note})' if base.note else ''} at {url}")
+    say(f"modes: {', '.join(parts.catalog.modes())} - join them with '+'\n")
+    say(f"""try:  curl -s {url}/v1/query -H 'content-type: application/json' -d '{{"query": "Who are you?"}}'\n""")
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -138,3 +170,9 @@ def _listen(settings: Settings) -> socket.socket:
             "stop what uses it, or choose another with --port or RAGTUNE_PORT"
         ) from error
     return listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    host = _ANY.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,11 +1,26 @@
 """Fakes with behaviour: an engine that echoes, and an embedder whose vectors can be computed by eye."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 
 from indexer.embedding import Vectors
+from ragtune.errors import (
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    EngineFault,
+    InvalidRequest,
+    Overloaded,
+    RagtuneError,
+    RefusedArtifact,
+    Unavailable,
+)
+from service.engine.client import Stream
+from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Finish, Generation, TokenEvent
+from tests.tiny import VOCAB
 
 
 @dataclass(frozen=True)
@@ -31,3 +46,133 @@ class LetterEmbedder:
         if advance is not None:
             advance(len(texts))
         return vectors
+
+
+class EchoEngine:
+    """Answers every prompt with the prompt's own tokens, so that a mixed-up request can be read in the diff.
+
+    The echo begins again at the prompt's end if end-of-sequence is ignored, and stops there otherwise. `pace` is the
+    seconds between two tokens; a prompt fails when the echo reaches the token `fault`.
+    """
+
+    def __init__(
+        self, *, max_model_len: int = 1024, slots: int = 4, waiting: int = 4, pace: float = 0.0, fault: int = -1
+    ) -> None:
+        self.info = EngineInfo(max_model_len, "echo", "float32", 1, 4 * max_model_len, VOCAB)
+        self.alive = True
+        self.pace = pace
+        self.generations: list[Generation] = []  # everything that was ever admitted
+        self._size, self._limit, self._fault = slots, slots + waiting, fault
+        self._slots = asyncio.Semaphore(slots)
+        self._streams: dict[str, Stream] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._users: dict[str, int] = {}  # adapters in memory, and how many generations use each
+        self._steps = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Generations admitted and not ended."""
+        return len(self._streams)
+
+    async def admit(self, generation: Generation) -> Stream:
+        """Queue a generation. Raises Overloaded at once if the queue is full, Unavailable after `close`."""
+        self._check_alive()
+        if self.in_flight >= self._limit:
+            raise Overloaded(f"{self._limit} requests are running or waiting; try again shortly")
+        stream = Stream(generation.request_id, self._cancel)
+        self.generations.append(generation)
+        self._streams[generation.request_id] = stream
+        self._tasks[generation.request_id] = asyncio.create_task(self._run(generation))
+        return stream
+
+    async def load(self, ref: AdapterRef) -> None:
+        """Bring an adapter into memory. Raises RefusedArtifact if its folder holds none."""
+        self._check_alive()
+        if not (ref.folder / "adapter_config.json").is_file():
+            raise RefusedArtifact(f"{ref.folder} holds no adapter")
+        self._users.setdefault(ref.key, 0)
+
+    async def unload(self, key: str) -> int:
+        """Drop an adapter once nobody uses it; one byte freed each."""
+        self._check_alive()
+        while self._users.get(key):
+            await asyncio.sleep(0.001)
+        return 0 if self._users.pop(key, None) is None else 1
+
+    async def stats(self) -> EngineStats:
+        """A snapshot."""
+        self._check_alive()
+        running = min(self.in_flight, self._size)
+        loaded = tuple(self._users)
+        return EngineStats(running, self.in_flight - running, loaded, len(loaded), 0, 64, 0, self._steps)
+
+    async def close(self, drain: float = 0.0) -> None:
+        """Wait up to `drain` seconds for what runs, then fail the rest."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=drain)
+        self.alive = False
+        for request_id in list(self._streams):
+            self._end(request_id, EngineFault("the engine stopped while this request was running"))
+
+    async def _run(self, generation: Generation) -> None:
+        refs = [ref for ref in (generation.weights, generation.prefix) if ref is not None]
+        try:
+            self._check(generation)
+            async with asyncio.timeout(generation.deadline), self._slots:
+                for ref in refs:
+                    await self.load(ref)
+                    self._users[ref.key] += 1
+                try:
+                    outcome: Finish | RagtuneError = await self._echo(generation)
+                finally:
+                    for ref in refs:
+                        self._users[ref.key] -= 1
+        except TimeoutError:
+            outcome = DeadlineExceeded(f"the deadline of {generation.deadline:g} s passed")
+        except RagtuneError as error:
+            outcome = error
+        self._end(generation.request_id, outcome)
+
+    async def _echo(self, generation: Generation) -> Finish:
+        made = 0
+        for token in islice(_echo(generation), generation.sampling.max_tokens):
+            await asyncio.sleep(self.pace)
+            if token == self._fault:
+                raise EngineFault("the engine failed on this request; the cause is in the server's log")
+            self._steps += 1
+            made += 1
+            self._streams[generation.request_id].push(TokenEvent(token))
+        reason = "length" if made == generation.sampling.max_tokens else "stop"
+        return Finish(reason, len(generation.token_ids), made, 0, generation.virtual_tokens, 0.0, 0.0)
+
+    def _check(self, generation: Generation) -> None:
+        if not generation.token_ids:
+            raise InvalidRequest("the prompt is empty")
+        if not all(0 <= token < VOCAB for token in generation.token_ids):
+            raise InvalidRequest(f"the prompt has token ids outside 0..{VOCAB - 1}")
+        longest = generation.virtual_tokens + len(generation.token_ids) + generation.sampling.max_tokens
+        if longest > self.info.max_model_len:
+            raise ContextLengthExceeded(f"{longest} tokens asked for, {self.info.max_model_len} are possible")
+
+    def _cancel(self, request_id: str) -> None:
+        self._streams.pop(request_id, None)
+        if task := self._tasks.pop(request_id, None):
+            task.cancel()
+
+    def _end(self, request_id: str, outcome: Finish | RagtuneError) -> None:
+        self._tasks.pop(request_id, None)
+        if stream := self._streams.pop(request_id, None):
+            stream.push(outcome)
+
+    def _check_alive(self) -> None:
+        if not self.alive:
+            raise Unavailable("the engine is not running; restart the service")
+
+
+def _echo(generation: Generation) -> Iterator[int]:
+    sampling = generation.sampling
+    stops = set(sampling.stop_token_ids) | (set() if sampling.ignore_eos else set(generation.eos_ids))
+    for token in cycle(generation.token_ids) if sampling.ignore_eos else generation.token_ids:
+        if token in stops:
+            return
+        yield token

@@ -15,7 +15,7 @@ from ragtune.wire import Sampling
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
-    "logprobs": (False, 0),
+    "logprobs": (False,),  # in completions 0 asks for the chosen token's own
     "top_logprobs": (0,),
     "logit_bias": ({},),
     "presence_penalty": (0,),
@@ -33,8 +33,15 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
+    "reasoning_effort": ("none",),
+    "store": (False,),
     "web_search_options": (),
 }
+
+
+def _asks_nothing(value: object, neutral: tuple[Any, ...]) -> bool:
+    """Whether `value` is one of the neutral ones; to Python, but not in JSON, 0 is False and 1 is True."""
+    return any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in neutral)
 
 
 class TextPart(BaseModel):
@@ -90,7 +97,7 @@ class GenerationRequest(BaseModel):
     def refuse_unsupported(self) -> None:
         """Raises InvalidRequest for the first known field that asks for something not implemented."""
         for name, value in (self.model_extra or {}).items():
-            if name in _NEUTRAL and value is not None and value not in _NEUTRAL[name]:
+            if name in _NEUTRAL and value is not None and not _asks_nothing(value, _NEUTRAL[name]):
                 raise InvalidRequest(f"{name} is not supported yet; leave it out", param=name)
 
     @property

@@ -1,8 +1,9 @@
 """/v1/chat/completions and /v1/completions, streaming and not."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
 from fastapi import APIRouter, Request
@@ -11,7 +12,7 @@ from starlette.responses import Response
 
 from ragtune.errors import InvalidRequest, RagtuneError
 from ragtune.wire import Answer
-from service.border import note
+from service.border import note, request_id
 from service.disconnect import EventStream, unless_gone
 from service.errors import envelope
 from service.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
@@ -40,7 +41,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/v1/chat/completions", response_model=ChatCompletion)
     async def chat(body: ChatRequest, request: Request) -> Response | ChatCompletion:
         """Answer a conversation in the mode named by `model`."""
-        ask = _chat_ask(body)
+        ask = _chat_ask(body, request)
         if body.stream:
             return await _stream(request, ask, _ChatChunks(body), parts)
         (done,) = await unless_gone(request, answer_all([ask], parts))
@@ -57,7 +58,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/v1/completions", response_model=Completion, response_model_exclude_none=False)
     async def completions(body: CompletionRequest, request: Request) -> Response | Completion:
         """Continue raw prompts in the mode named by `model`; a list is computed together."""
-        asks = _completion_asks(body, parts)
+        asks = _completion_asks(body, request, parts)
         if body.stream:
             if len(asks) > 1:
                 raise InvalidRequest("streaming takes one prompt", param="prompt")
@@ -88,18 +89,29 @@ def note_answers(request: Request, answers: list[Answer]) -> None:
     )
 
 
-def _chat_ask(body: ChatRequest) -> Ask:
+def _chat_ask(body: ChatRequest, request: Request) -> Ask:
     body.refuse_unsupported()
-    messages = tuple(message.flat() for message in body.messages)
-    return Ask(body.model, body.sampling(), messages, max_tokens=body.new_tokens, deadline=body.deadline)
+    return Ask(
+        mode=body.model,
+        sampling=body.sampling(),
+        messages=tuple(message.flat() for message in body.messages),
+        max_tokens=body.new_tokens,
+        deadline=body.deadline,
+        request_id=request_id(request),
+    )
 
 
-def _completion_asks(body: CompletionRequest, parts: Parts) -> list[Ask]:
+def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) -> list[Ask]:
     body.refuse_unsupported()
     ids = [parts.tokenizer.encode_completion(p) if isinstance(p, str) else p for p in body.prompts()]
-    new = body.max_tokens or 16  # OpenAI's default on this route
-    sampling = body.sampling()
-    return [Ask(body.model, sampling, prompt_ids=tuple(p), max_tokens=new, deadline=body.deadline) for p in ids]
+    first = Ask(
+        mode=body.model,
+        sampling=body.sampling(),
+        max_tokens=body.max_tokens or 16,  # OpenAI's default on this route
+        deadline=body.deadline,
+        request_id=request_id(request),
+    )
+    return [replace(first, prompt_ids=tuple(p)) for p in ids]
 
 
 class _Chunks(Protocol):
@@ -191,7 +203,7 @@ async def _stream(request: Request, ask: Ask, chunks: _Chunks, parts: Parts) -> 
 
 async def _events(
     request: Request, prepared: Prepared, first: str, text: AsyncGenerator[str], chunks: _Chunks
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str]:
     async with aclosing(text):
         try:
             for chunk in chunks.opening(prepared):

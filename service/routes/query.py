@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request
 from ragtune.prompt import Message
 from ragtune.wire import Answer, Ask, CompareRequest, CompareResponse, QueryRequest, Sampling
 from service import pipeline
+from service.border import request_id
 from service.disconnect import unless_gone
 from service.openai.routes import note_answers
 from service.parts import Parts
@@ -17,21 +18,22 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/v1/query")
     async def query(body: QueryRequest, request: Request) -> Answer:
         """Answer one question in one mode."""
-        (answer,) = await unless_gone(request, pipeline.answer_all([_ask(body, body.mode)], parts))
+        (answer,) = await unless_gone(request, pipeline.answer_all([_ask(body, body.mode, request)], parts))
         note_answers(request, [answer])
         return answer
 
     @routes.post("/v1/compare")
     async def compare(body: CompareRequest, request: Request) -> CompareResponse:
         """Answer one question in several modes, computed together; if one mode cannot be had, none runs."""
-        answers = await unless_gone(request, pipeline.answer_all([_ask(body, mode) for mode in body.modes], parts))
+        asks = [_ask(body, mode, request) for mode in body.modes]
+        answers = await unless_gone(request, pipeline.answer_all(asks, parts))
         note_answers(request, answers)
         return CompareResponse(answers=answers)
 
     return routes
 
 
-def _ask(body: Ask, mode: str) -> pipeline.Ask:
+def _ask(body: Ask, mode: str, request: Request) -> pipeline.Ask:
     sampling = Sampling(temperature=body.temperature, top_p=body.top_p, seed=body.seed, stop=body.stop)
     return pipeline.Ask(
         mode=mode,
@@ -41,4 +43,5 @@ def _ask(body: Ask, mode: str) -> pipeline.Ask:
         top_k=body.top_k,
         passage_tokens=body.passage_tokens,
         deadline=body.deadline,
+        request_id=request_id(request),
     )

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.manifest import AdapterManifest
 from indexer.store import IndexManifest
@@ -66,7 +67,16 @@ class FromToml(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    toml: str = Field(max_length=256 * 1024)
+    toml: str
+
+
+_TOML_OR_JSON = {
+    "required": True,
+    "content": {
+        "application/toml": {"schema": {"type": "string"}},
+        "application/json": {"schema": FromToml.model_json_schema()},
+    },
+}
 
 
 class SearchRequest(BaseModel):
@@ -126,10 +136,10 @@ def templates(parts: Parts) -> APIRouter:
         """The current version of every template."""
         return [Described.of(version) for version in parts.templates.versions.current()]
 
-    @routes.put("/{name}")
-    async def templates_put(name: str, body: FromToml) -> Described[TemplateManifest]:
-        """Publish a template as the next version of `name`."""
-        return Described.of(await asyncio.to_thread(parts.templates.add, name, body.toml))
+    @routes.put("/{name}", openapi_extra={"requestBody": _TOML_OR_JSON})
+    async def templates_put(name: str, request: Request) -> Described[TemplateManifest]:
+        """Publish a template as the next version of `name`: its TOML as it is, or as `toml` in a JSON object."""
+        return Described.of(await asyncio.to_thread(parts.templates.add, name, await _toml(request)))
 
     @routes.get("/{name}")
     async def templates_get(name: str) -> Described[TemplateManifest]:
@@ -182,11 +192,23 @@ def indexes(parts: Parts) -> APIRouter:
     return routes
 
 
+async def _toml(request: Request) -> str:
+    body = await request.body()
+    try:
+        if request.headers["content-type"].startswith("application/toml"):
+            return body.decode()
+        return FromToml.model_validate_json(body).toml
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("the template is not UTF-8 text") from error
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+
+
 async def _build(docs: Path, name: str, parts: Parts) -> Published:
     """Run `python -m indexer.build`, niced and on one thread, so that answers go on meanwhile."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAGTUNE_HOME": str(parts.settings.home)}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "indexer.build", str(docs), "--name", name),
+        *(sys.executable, "-P", "-m", "indexer.build", str(docs), "--name", name),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment,
