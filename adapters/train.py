@@ -59,13 +59,13 @@ def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
     database = Database(settings.database)
     base = locate_base_model(settings)
     tokenizer = load_tokenizer(base.folder)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    threads = settings.threads or torch.get_num_threads()
     context = _resolve(recipe, settings, database)
     rendered = render_all(
         examples, context.template, tokenizer, context.search, settings.passage_tokens, recipe.max_tokens
     )
     _report(rendered)
+    torch.set_num_threads(threads)  # FAISS was told to use one thread, and may share its OpenMP runtime with torch
     folder = settings.runs / f"{recipe.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     record = _train(recipe, written, rendered.items, context, base, tokenizer, folder)
     record.write(folder)
