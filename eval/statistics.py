@@ -1,12 +1,16 @@
-"""Intervals by the bootstrap: over items for one arm, over paired differences for two (Efron 1979, percentile)."""
+"""Intervals by the bootstrap: over items for one arm, over paired differences for two (Efron 1979, percentile).
 
-from collections.abc import Sequence
+The generator is seeded, so the same values give the same interval, in every report and on every machine.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 RESAMPLES = 10_000
-_CHUNK = 1000  # resamples at once: bounds memory
+_AT_ONCE = 4_000_000  # drawn values held in memory; how they are cut does not change what is drawn
 
 
 class Interval(BaseModel):
@@ -25,18 +29,19 @@ def interval(values: Sequence[float], seed: int = 0) -> Interval | None:
     if not values:
         return None
     sample = np.asarray(values, dtype=np.float64)
-    chance = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            sample[chance.integers(0, len(sample), (_CHUNK, len(sample)))].mean(axis=1)
-            for _ in range(RESAMPLES // _CHUNK)
-        ]
-    )
-    low, high = np.percentile(means, [2.5, 97.5])
+    low, high = np.percentile(_resampled_means(sample, seed), [2.5, 97.5])
     return Interval(mean=float(sample.mean()), low=float(low), high=float(high), n=len(sample))
 
 
-def paired(first: dict[str, float], second: dict[str, float], seed: int = 0) -> Interval | None:
+def paired(first: Mapping[str, float], second: Mapping[str, float], seed: int = 0) -> Interval | None:
     """The mean of first - second over the items both have, with its interval; None if they share no item."""
     shared = [item for item in first if item in second]
     return interval([first[item] - second[item] for item in shared], seed)
+
+
+def _resampled_means(sample: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Means of RESAMPLES samples of the same size, drawn with replacement: shape (RESAMPLES,)."""
+    chance = np.random.default_rng(seed)
+    rows = max(1, _AT_ONCE // len(sample))
+    sizes = [min(rows, RESAMPLES - start) for start in range(0, RESAMPLES, rows)]
+    return np.concatenate([sample[chance.integers(0, len(sample), (size, len(sample)))].mean(axis=1) for size in sizes])
