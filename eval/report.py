@@ -1,13 +1,15 @@
 """From a run to a report: a pure function of the run file. The same run always gives the same report."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from eval.runfile import Header, Item
+from eval.runfile import Header, Item, Reply, Run
 from eval.statistics import Interval, interval, paired
-from eval.suite import Comparison, Suite, Task
+from eval.suite import UNANSWERABLE, Arm, Comparison, Task
 from ragtune.mode import Mode
 
 
@@ -15,174 +17,233 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class TaskResult(_Frozen):
-    """One arm on one task. `slices` are scored apart from the main items; `gold_found` is retrieval's own success."""
+class Latency(_Frozen):
+    """Milliseconds to the first token, over `n` requests."""
 
-    scores: dict[str, Interval]
-    slices: dict[str, dict[str, Interval]]
-    gold_found: float | None
-    answered: int
+    median: float
+    p95: float
+    n: int
+
+
+class Cost(_Frozen):
+    """What answers took: tokens are means a request; `alone` is of requests that ran alone, `loaded` of the rest."""
+
+    alone: Latency | None
+    loaded: Latency | None
+    prompt_tokens: float | None
+    cached_tokens: float | None
+    completion_tokens: float | None
+
+
+class SliceResult(_Frozen):
+    """Items that are reported apart: the unanswerable ones by abstention, others by the task's primary metric."""
+
+    metric: str
+    score: Interval | None
     failed: int
 
 
-class ArmResult(_Frozen):
-    """One arm: quality by task, and what it costs. Times in milliseconds, of requests that ran alone."""
+class TaskResult(_Frozen):
+    """One arm on one task. `scores` are over the items of no slice, failures left out.
 
+    `leading`: the best on the primary metric, or not told apart from the best by the paired interval.
+    `abstained` is on answerable items, where it is wrong; None if the task has no unanswerable ones.
+    """
+
+    scores: dict[str, Interval]
+    leading: bool
+    abstained: Interval | None
+    slices: dict[str, SliceResult]
+    gold_retrieved: Interval | None
+    answered: int
+    failed: int
+    unparsable: int
+    cut_off: int
+    cost: Cost
+
+
+class ArmResult(_Frozen):
+    """One arm: quality by task, and what it costs. `training_seconds` is None where a training is not recorded.
+
+    `versions` lists, for each part of the mode, every version that answered; more than one means it changed meanwhile.
+    """
+
+    name: str
     mode: str
     tasks: dict[str, TaskResult]
-    first_token_ms: float | None
-    first_token_p95_ms: float | None
-    prompt_tokens: float | None
-    cached_tokens: float | None
-    training_seconds: float
+    cost: Cost
+    training_seconds: float | None
+    versions: dict[str, tuple[str, ...]]
+    failed: int
     retries: int
 
 
 class Difference(_Frozen):
-    """A comparison that was asked for, on the items both arms answered."""
+    """A comparison that was asked for, on the items both arms answered; `left_out` had no answer from one of them."""
 
     asked: Comparison
     difference: Interval | None
-
-    @property
-    def points(self) -> float:
-        """The difference in points (hundredths)."""
-        return 100 * self.difference.mean if self.difference else 0.0
-
-    @property
-    def reached(self) -> bool:
-        """Whether even the lower end of the interval exceeds the margin."""
-        return self.difference is not None and 100 * self.difference.low > self.asked.margin
-
-    @property
-    def verdict(self) -> str:
-        """In words: reached, above zero only, not told apart, or worse."""
-        if self.difference is None:
-            return "no item in common"
-        if self.reached:
-            return "reached"
-        if self.difference.low > 0:
-            return "better, but by less" if self.points < self.asked.margin else "better; the margin is uncertain"
-        return "worse" if self.difference.high < 0 else "tie"
-
-
-class Showcase(_Frozen):
-    """One example with every arm's answer."""
-
-    task: str
-    query: str
-    answers: tuple[str, ...]
-    said: dict[str, str]
+    left_out: int
+    reached: bool
+    verdict: str
 
 
 class Report(_Frozen):
     """Everything shown."""
 
-    name: str
-    base: str
-    device: str
-    started: str
-    tasks: tuple[Task, ...]
-    arms: list[ArmResult]
-    differences: list[Difference]
-    errors: dict[str, int]
+    header: Header
+    arms: tuple[ArmResult, ...]
+    differences: tuple[Difference, ...]
+    failures: dict[str, int]
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks, in the suite's order."""
+        return self.header.suite.tasks
 
 
-def report(header: Header, items: Sequence[Item]) -> Report:
+def report(run: Run) -> Report:
     """The report of a run."""
-    suite = header.suite
-    note = f" ({header.note})" if header.note else ""
-    errors: dict[str, int] = {}
-    for item in items:
-        if item.error:
-            errors[item.error] = errors.get(item.error, 0) + 1
+    suite = run.header.suite
+    leading = {task.name: _leading(task, run.items) for task in suite.tasks}
     return Report(
-        name=suite.name,
-        base=header.base + note,
-        device=header.device,
-        started=header.started,
-        tasks=suite.tasks,
-        arms=[_arm(header, arm.mode, [i for i in items if i.arm == arm.mode]) for arm in suite.arms],
-        differences=[_difference(comparison, items) for comparison in suite.comparisons],
-        errors=errors,
+        header=run.header,
+        arms=tuple(_arm(run.header, arm, _of_arm(run.items, arm.name), leading) for arm in suite.arms),
+        differences=tuple(_difference(comparison, run.items) for comparison in suite.comparisons),
+        failures=dict(Counter(item.error for item in run.items if item.error).most_common()),
     )
 
 
-def telling(suite: Suite, items: Sequence[Item], count: int, modes: Sequence[str] | None = None) -> list[Showcase]:
-    """The `count` examples on which the arms differ most, tasks in turn, each with every arm's answer."""
-    chosen = [arm.mode for arm in suite.arms if modes is None or arm.mode in modes]
-    ranked: list[list[Showcase]] = []
-    for task in suite.tasks:
-        metric = task.metrics[0]
-        by_example: dict[str, list[Item]] = {}
-        for item in items:
-            if item.task == task.name and item.answer and not item.slice and item.arm in chosen:
-                by_example.setdefault(item.example, []).append(item)
-        full = [group for group in by_example.values() if len(group) == len(chosen)]
-        full.sort(key=lambda group: -statistics.pvariance([item.scores[metric] for item in group]))
-        ranked.append([_showcase(group) for group in full])
-    return [group[i] for i in range(count) for group in ranked if i < len(group)][:count]
-
-
-def _showcase(group: Sequence[Item]) -> Showcase:
-    first = group[0]
-    said = {item.arm: " ".join(item.answer.text.split()) for item in group if item.answer}
-    return Showcase(task=first.task, query=first.query, answers=first.answers, said=said)
-
-
-def _arm(header: Header, mode: str, items: Sequence[Item]) -> ArmResult:
-    answers = [item.answer for item in items if item.answer]
-    alone = sorted(item.answer.timings.first_token_ms for item in items if item.answer and item.alone)
-    trained = [header.training_seconds.get(ref.name, 0.0) for ref in Mode.parse(mode).adapters]
+def _arm(header: Header, arm: Arm, items: Sequence[Item], leading: Mapping[str, set[str]]) -> ArmResult:
     return ArmResult(
-        mode=mode,
+        name=arm.name,
+        mode=arm.mode,
         tasks={
-            task.name: _task(task, [i for i in items if i.task == task.name])
-            for task in header.suite.tasks
-            if any(i.task == task.name for i in items)
+            task.name: _task(task, [i for i in items if i.task == task.name], arm.name in leading[task.name])
+            for task in header.suite.asked(arm)
         },
-        first_token_ms=statistics.median(alone) if alone else None,
-        first_token_p95_ms=alone[int(0.95 * (len(alone) - 1))] if alone else None,
-        prompt_tokens=_mean(answer.usage.prompt_tokens for answer in answers),
-        cached_tokens=_mean(answer.usage.cached_tokens for answer in answers),
-        training_seconds=sum(trained),
+        cost=_cost(items),
+        training_seconds=_training_seconds(header, arm),
+        versions=_versions(items),
+        failed=sum(item.error is not None for item in items),
         retries=sum(item.retries for item in items),
     )
 
 
-def _task(task: Task, items: Sequence[Item]) -> TaskResult:
+def _task(task: Task, items: Sequence[Item], leading: bool) -> TaskResult:
     main = [item for item in items if not item.slice]
-    names = sorted({item.slice for item in items if item.slice})
-    found = [_gold_found(item) for item in main if item.answer and item.answer.passages and item.gold_documents]
+    scores = {metric: found for metric in task.metrics if (found := _score(metric, main)) is not None}
+    replies = _replies(main)
     return TaskResult(
-        scores=_scores(task, main),
-        slices={name: _scores(task, [item for item in items if item.slice == name]) for name in names},
-        gold_found=sum(found) / len(found) if found else None,
-        answered=sum(item.answer is not None for item in items),
-        failed=sum(item.error is not None for item in items),
+        scores=scores,
+        leading=leading,
+        abstained=_score("abstention", main),
+        slices={
+            name: _slice(task, name, [item for item in items if item.slice == name])
+            for name in sorted({item.slice for item in items if item.slice})
+        },
+        gold_retrieved=interval([float(i.gold_retrieved) for i in main if i.gold_retrieved is not None]),
+        answered=len(replies),
+        failed=sum(item.error is not None for item in main),
+        unparsable=sum(item.unparsable for item in main),
+        cut_off=sum(reply.finish_reason == "length" for reply in replies),
+        cost=_cost(items),
     )
 
 
-def _scores(task: Task, items: Sequence[Item]) -> dict[str, Interval]:
-    made = {metric: interval([i.scores[metric] for i in items if i.scores]) for metric in task.metrics}
-    return {metric: found for metric, found in made.items() if found is not None}
+def _slice(task: Task, name: str, items: Sequence[Item]) -> SliceResult:
+    metric = "abstention" if name == UNANSWERABLE else task.headline
+    failed = sum(item.error is not None for item in items)
+    return SliceResult(metric=metric, score=_score(metric, items), failed=failed)
 
 
-def _gold_found(item: Item) -> bool:
-    assert item.answer is not None
-    return any(passage.document in item.gold_documents for passage in item.answer.passages)
+def _cost(items: Sequence[Item]) -> Cost:
+    usages = [reply.usage for reply in _replies(items)]
+    return Cost(
+        alone=_latency([item for item in items if item.alone]),
+        loaded=_latency([item for item in items if not item.alone]),
+        prompt_tokens=_mean(usage.prompt_tokens for usage in usages),
+        cached_tokens=_mean(usage.cached_tokens for usage in usages),
+        completion_tokens=_mean(usage.completion_tokens for usage in usages),
+    )
+
+
+def _latency(items: Sequence[Item]) -> Latency | None:
+    times = [reply.timings.first_token_ms for reply in _replies(items)]
+    if not times:
+        return None
+    median, p95 = np.percentile(times, [50, 95])
+    return Latency(median=float(median), p95=float(p95), n=len(times))
+
+
+def _training_seconds(header: Header, arm: Arm) -> float | None:
+    known = [header.training_seconds.get(str(ref)) for ref in Mode.parse(arm.mode).adapters]
+    return None if None in known else sum(seconds for seconds in known if seconds is not None)
+
+
+def _versions(items: Sequence[Item]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for reply in _replies(items):
+        for part, version in reply.versions.items():
+            found.setdefault(part, {})[version] = None
+    return {part: tuple(versions) for part, versions in found.items()}
+
+
+def _leading(task: Task, items: Sequence[Item]) -> set[str]:
+    """The arms that are best on the primary metric, or whose paired difference from the best may be nothing."""
+    arms = dict.fromkeys(item.arm for item in items if item.task == task.name)
+    scores = {arm: _by_example(arm, task.name, task.headline, items) for arm in arms}
+    scores = {arm: found for arm, found in scores.items() if found}
+    if not scores:
+        return set()
+    best = max(scores, key=lambda arm: statistics.fmean(scores[arm].values()))
+    behind = {arm: paired(scores[best], found) for arm, found in scores.items() if arm != best}
+    return {best} | {arm for arm, gap in behind.items() if gap is not None and gap.low <= 0}
 
 
 def _difference(asked: Comparison, items: Sequence[Item]) -> Difference:
-    arm, over = (
-        {
-            i.example: i.scores[asked.metric]
-            for i in items
-            if i.arm == mode and i.task == asked.task and not i.slice and asked.metric in i.scores
-        }
-        for mode in (asked.arm, asked.over)
+    arm, over = (_by_example(name, asked.task, asked.metric, items) for name in (asked.arm, asked.over))
+    difference = paired(arm, over)
+    examples = {i.example for i in items if i.task == asked.task and i.arm in (asked.arm, asked.over) and not i.slice}
+    return Difference(
+        asked=asked,
+        difference=difference,
+        left_out=len(examples) - (difference.n if difference else 0),
+        reached=difference is not None and 100 * difference.low > asked.margin,
+        verdict=_verdict(difference, asked.margin),
     )
-    return Difference(asked=asked, difference=paired(arm, over))
+
+
+def _verdict(difference: Interval | None, margin: float) -> str:
+    if difference is None:
+        return "no item answered by both"
+    if 100 * difference.low > margin:
+        return "reached"
+    if difference.high < 0:
+        return "worse"
+    if difference.low <= 0:
+        return "tie"
+    return "better, by less" if 100 * difference.high <= margin else "better, margin uncertain"
+
+
+def _by_example(arm: str, task: str, metric: str, items: Sequence[Item]) -> dict[str, float]:
+    return {
+        item.example: item.scores[metric]
+        for item in items
+        if item.arm == arm and item.task == task and not item.slice and metric in item.scores
+    }
+
+
+def _of_arm(items: Sequence[Item], name: str) -> list[Item]:
+    return [item for item in items if item.arm == name]
+
+
+def _replies(items: Sequence[Item]) -> list[Reply]:
+    return [item.reply for item in items if item.reply is not None]
+
+
+def _score(metric: str, items: Sequence[Item]) -> Interval | None:
+    return interval([item.scores[metric] for item in items if metric in item.scores])
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -1,160 +1,187 @@
-"""Asking: every arm, every example, over HTTP, and a run file.
+"""Asking: every arm, every example, over HTTP, into a run file.
 
-Arms come one after the other. The first few examples of each arm and task are asked one at a time, so that their time
-to first token is what one user alone would see; the rest is asked concurrently.
+Arms come one after the other, in the suite's order. The first few questions of each arm are asked one at a time, so
+that their time to first token is what one user alone would see; the rest is asked concurrently.
 """
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import chain, zip_longest
 from pathlib import Path
 
-import httpx
-from pydantic import ValidationError
-
-from eval.metrics import METRICS
-from eval.runfile import Header, Item, RunWriter
-from eval.suite import Arm, Suite, Task
-from ragtune.errors import RefusedArtifact, Unavailable
+from eval.client import Service, connect
+from eval.metrics import JSON_METRICS, METRICS, abstention, first_object
+from eval.runfile import Header, Item, Reply, RunWriter
+from eval.suite import UNANSWERABLE, Arm, Suite, Task
 from ragtune.examples import Example
 from ragtune.mode import Mode
-from ragtune.wire import Answer, ErrorEnvelope
+from ragtune.wire import Answer, QueryRequest
 
-ALONE = 8  # examples of each arm and task asked one at a time
-_RETRIES = 5
-_RETRIED = (429, 503)
 Advance = Callable[[Item], None]
+_GRACE = 10.0  # seconds: the service's own deadline should answer first
 
 
 @dataclass(frozen=True)
 class Question:
-    """One request to make."""
+    """One request to make. `refusals` are the task's own wordings of having no answer; empty: none is expected."""
 
     arm: Arm
     task: Task
     example: Example
     alone: bool
+    refusals: tuple[str, ...] = ()
 
 
 def plan(suite: Suite) -> list[list[Question]]:
-    """The questions of each arm, those asked alone first. Raises RefusedArtifact if examples cannot be read."""
+    """The questions of each arm, in the order asked. Raises RefusedArtifact if examples cannot be read."""
     examples = {task.name: task.read() for task in suite.tasks}
+    refusals = {name: _refusals(found) for name, found in examples.items()}
     planned = []
     for arm in suite.arms:
-        questions = [
-            Question(arm, task, example, alone=number < ALONE)
-            for task in suite.asked(arm)
-            for number, example in enumerate(examples[task.name])
-        ]
-        planned.append(sorted(questions, key=lambda question: not question.alone))
+        asked = _in_turn([[(task, example) for example in examples[task.name]] for task in suite.asked(arm)])
+        planned.append(
+            [
+                Question(arm, task, example, alone=number < suite.alone, refusals=refusals[task.name])
+                for number, (task, example) in enumerate(asked)
+            ]
+        )
     return planned
 
 
 async def run_suite(suite: Suite, url: str, folder: Path, questions: list[list[Question]], advance: Advance) -> float:
     """Ask everything and write the run into `folder`; returns the seconds it took.
 
-    Raises Unavailable if no service answers, RefusedArtifact if it does not know an arm: that is told before any work.
+    Raises Unavailable if no service answers or it goes away, and RefusedArtifact if it does not know an arm: that is
+    told before any work.
     """
-    started = time.monotonic()
-    async with httpx.AsyncClient(base_url=url, timeout=suite.timeout + 10) as client:
-        writer = RunWriter(folder, await _header(client, suite, url))
-        try:
+    began = time.monotonic()
+    async with connect(url, timeout=suite.timeout + _GRACE, concurrency=suite.concurrency) as service:
+        header = await _header(service, suite, url)
+        with closing(RunWriter(folder)) as writer:
+
+            def keep(item: Item) -> None:
+                writer.write(item)
+                advance(item)
+
             for arm_questions in questions:
-                await _ask_arm(client, suite, arm_questions, writer, advance)
-        finally:
-            writer.close()
-    return time.monotonic() - started
+                await _ask_arm(service, suite, arm_questions, keep)
+            seconds = time.monotonic() - began
+            writer.publish(header.model_copy(update={"seconds": round(seconds, 2)}))
+    return seconds
 
 
-async def _ask_arm(
-    client: httpx.AsyncClient, suite: Suite, questions: list[Question], writer: RunWriter, advance: Advance
-) -> None:
-    free = asyncio.Semaphore(suite.concurrency)
-
-    async def one(question: Question) -> None:
-        async with nullcontext() if question.alone else free:
-            item = await _ask(client, suite, question)
-        writer.write(item)
-        advance(item)
-
-    for question in questions:
-        if question.alone:
-            await one(question)
-    async with asyncio.TaskGroup() as group:
-        for question in questions:
-            if not question.alone:
-                group.create_task(one(question))
-
-
-async def _ask(client: httpx.AsyncClient, suite: Suite, question: Question) -> Item:
-    """One answer, scored. Overload is waited out a bounded number of times; any other failure is recorded."""
-    example = question.example
-    item = Item(
-        arm=question.arm.mode,
-        task=question.task.name,
-        example=example.id,
-        slice=example.slice,
-        query=example.query,
-        answers=example.answers,
-        gold_documents=example.gold_documents,
-        alone=question.alone,
-    )
-    body = {
-        "query": example.query,
-        "mode": question.arm.mode,
-        "max_tokens": question.task.max_tokens,
-        "deadline": suite.timeout,
-    }
-    for attempt in range(_RETRIES + 1):
-        try:
-            response = await client.post("/v1/query", json=body)
-        except httpx.HTTPError as error:
-            return item.model_copy(update={"error": f"{type(error).__name__}: {error}", "retries": attempt})
-        if response.status_code not in _RETRIED or attempt == _RETRIES:
-            break
-        await asyncio.sleep(float(response.headers.get("Retry-After", 1)))
-    if response.is_error:
-        return item.model_copy(update={"error": _reason(response), "retries": attempt})
-    answer = Answer.model_validate_json(response.content)
-    scores = {name: METRICS[name](answer.text, example.answers) for name in question.task.metrics}
-    return item.model_copy(update={"answer": answer, "scores": scores, "retries": attempt})
-
-
-async def _header(client: httpx.AsyncClient, suite: Suite, url: str) -> Header:
-    try:
-        health = (await client.get("/healthz")).raise_for_status().json()
-    except httpx.HTTPError as error:
-        raise Unavailable(f"no ragtune service answers at {url} ({error}); start one with 'ragtune serve'") from error
-    names = {ref.name for arm in suite.arms for ref in Mode.parse(arm.mode).adapters}
-    seconds: dict[str, float] = {}
-    for arm in suite.arms:
-        response = await client.get(f"/v1/models/{arm.mode}")
-        if response.is_error:
-            raise RefusedArtifact(f"arm {arm.mode!r}: {_reason(response)}")
-    for name in sorted(names):
-        training = (await client.get(f"/v1/adapters/{name}")).json()["manifest"]["training"]
-        if training is not None:
-            seconds[name] = training["seconds"]
+async def _header(service: Service, suite: Suite, url: str) -> Header:
+    """What is known before the first question. Raises as `run_suite` does."""
     return Header(
         suite=suite,
         url=url,
-        base=health["base"],
-        note=health["note"],
-        fingerprint=health["fingerprint"],
-        device=health["device"],
-        training_seconds=seconds,
+        server=await service.describe(),
+        training_seconds=await _check_arms(service, suite),
+        data={task.name: hashlib.sha256(task.examples.read_bytes()).hexdigest() for task in suite.tasks},
         started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
         ragtune=version("ragtune"),
     )
 
 
-def _reason(response: httpx.Response) -> str:
+async def _check_arms(service: Service, suite: Suite) -> dict[str, float | None]:
+    """Seconds of training by adapter. Raises RefusedArtifact for the first arm that cannot be answered."""
+    for arm in suite.arms:
+        await service.check(arm.mode)
+    adapters = {ref for arm in suite.arms for ref in Mode.parse(arm.mode).adapters}
+    return {str(ref): await service.training_seconds(ref) for ref in sorted(adapters, key=str)}
+
+
+async def _ask_arm(service: Service, suite: Suite, questions: list[Question], keep: Advance) -> None:
+    free = asyncio.Semaphore(suite.concurrency)
+
+    async def one(question: Question) -> None:
+        async with free:
+            keep(await _ask(service, suite, question))
+
+    for question in questions:
+        if question.alone:
+            await one(question)
     try:
-        message = ErrorEnvelope.model_validate_json(response.content).error.message
-    except ValidationError:
-        message = response.text[:200]
-    return f"HTTP {response.status_code}: {message}"
+        async with asyncio.TaskGroup() as group:
+            for question in questions:
+                if not question.alone:
+                    group.create_task(one(question))
+    except BaseExceptionGroup as failures:  # the first reason is what a person can act on
+        raise failures.exceptions[0] from failures
+
+
+async def _ask(service: Service, suite: Suite, question: Question) -> Item:
+    """One answer, scored; or the reason why there is none."""
+    example, task = question.example, question.task
+    request = QueryRequest(
+        query=example.query, mode=question.arm.mode, max_tokens=task.max_tokens, deadline=suite.timeout
+    )
+    outcome = await service.ask(request)
+    item = Item(
+        arm=question.arm.name,
+        task=task.name,
+        example=example.id,
+        slice=example.slice,
+        query=example.query,
+        answers=example.answers,
+        alone=question.alone,
+        error=outcome.error,
+        retries=outcome.retries,
+    )
+    return item if outcome.answer is None else item.model_copy(update=_judged(question, outcome.answer))
+
+
+def _judged(question: Question, answer: Answer) -> dict[str, object]:
+    """The fields of an item that an answer fills."""
+    asks_for_json = JSON_METRICS.intersection(question.task.metrics)
+    return {
+        "reply": _reply(answer),
+        "scores": _scores(question, answer.text),
+        "unparsable": bool(asks_for_json) and first_object(answer.text) is None,
+        "gold_retrieved": _gold_retrieved(question.example, answer),
+    }
+
+
+def _scores(question: Question, text: str) -> dict[str, float]:
+    """An unanswerable example is scored by abstention alone; the others by abstention too, where it would be wrong."""
+    example, refusals = question.example, question.refusals
+    abstained = {"abstention": abstention(text, refusals)} if refusals else {}
+    if example.slice == UNANSWERABLE:
+        return abstained
+    return abstained | {name: METRICS[name](text, example.answers) for name in question.task.metrics}
+
+
+def _gold_retrieved(example: Example, answer: Answer) -> bool | None:
+    if not example.gold_documents or not Mode.parse(answer.resolved_mode).rag:
+        return None
+    return any(passage.document in example.gold_documents for passage in answer.passages)
+
+
+def _reply(answer: Answer) -> Reply:
+    return Reply(
+        id=answer.id,
+        text=answer.text,
+        finish_reason=answer.finish_reason,
+        resolved_mode=answer.resolved_mode,
+        versions=answer.versions,
+        passages=tuple(passage.id for passage in answer.passages),
+        usage=answer.usage,
+        timings=answer.timings,
+    )
+
+
+def _refusals(examples: Iterable[Example]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for e in examples if e.slice == UNANSWERABLE for text in e.answers))
+
+
+def _in_turn(tasks: Sequence[Sequence[tuple[Task, Example]]]) -> list[tuple[Task, Example]]:
+    """One of each task in turn, so that the first few questions of an arm are of all its tasks."""
+    rounds = chain.from_iterable(zip_longest(*tasks))
+    return [asked for asked in rounds if asked is not None]

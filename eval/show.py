@@ -1,124 +1,145 @@
 """A report for people: in a terminal, and as Markdown."""
 
+import re
 from collections.abc import Sequence
 
-from eval.report import ArmResult, Report, Showcase
-from eval.statistics import Interval
-from eval.suite import Task
-from ragtune.terminal import print_table, results
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
+from rich.table import Table as Drawn
+from rich.text import Text
 
-Rows = Sequence[Sequence[str]]
-_FOOT = (
-    "Quality in points with its 95 % bootstrap interval over items; first token: median of requests that ran alone; "
-    "prompt: mean tokens a request, and how many of them came from the prefix cache."
-)
+from eval.notes import notes
+from eval.report import Report
+from eval.tables import Cell, Column, Table, costs, differences, metric_words, quality, summary
+from eval.telling import Said, Showcase
+
+_LONGEST = 200  # characters of an answer or a query shown beside others
+_UNLIMITED = 10_000  # columns
+_LONG = 16  # characters, beyond which a mode is broken where a table is too wide
+_MARKDOWN = re.compile(r"[\\`*<|~]|(?<=\])\(")  # what would be markup inside a table's cell
 
 
-def show(report: Report, showcases: Sequence[Showcase]) -> None:
-    """Print everything to the terminal."""
-    print_table(*summary(report), title=f"{report.name}: every mode on the same questions")
-    for task in report.tasks:
-        columns, rows = details(report, task)
-        print_table(columns, rows, title=f"\n{task.name}: all metrics")
-    if report.differences:
-        print_table(*differences(report), title="\ndifferences on the same items")
-    for line in notes(report):
-        results.print(line, markup=False, style="dim")
+def show(report: Report, showcases: Sequence[Showcase], console: Console, *, wide: bool = False) -> None:
+    """Print everything; `wide` adds every metric of every task and all costs."""
+    for table in _tables(report, wide):
+        _print_table(table, console)
+    console.print()
+    for note in notes(report):
+        console.print(Text(note, style="dim"))
     for showcase in showcases:
-        results.print(f"\n[bold]{showcase.task}[/bold]  ", end="")
-        results.print(" ".join(showcase.query.split()), markup=False)
-        print_table(("mode", "answer"), [("(expected)", " | ".join(showcase.answers)), *showcase.said.items()])
+        console.print(_drawn_showcase(showcase))
 
 
-def markdown(report: Report, showcases: Sequence[Showcase]) -> str:
+def markdown(report: Report, showcases: Sequence[Showcase], *, wide: bool = False) -> str:
     """The same as Markdown."""
-    parts = [_table(*summary(report))]
-    parts += [f"**{task.name}**\n\n{_table(*details(report, task))}" for task in report.tasks]
-    if report.differences:
-        parts.append(f"**Differences on the same items**\n\n{_table(*differences(report))}")
-    parts.append("\n".join(f"{line}  " for line in notes(report)))
-    for showcase in showcases:
-        rows = [("(expected)", " | ".join(showcase.answers)), *showcase.said.items()]
-        parts.append(f"*{' '.join(showcase.query.split())}*\n\n{_table(('mode', 'answer'), rows)}")
+    parts = [f"**{_escaped(table.title)}**\n\n{_piped(table)}" for table in _tables(report, wide)]
+    parts.append("\n".join(f"- {_escaped(note)}" for note in notes(report)))
+    parts += [_piped_showcase(showcase) for showcase in showcases]
     return "\n\n".join(parts) + "\n"
 
 
-def summary(report: Report) -> tuple[tuple[str, ...], Rows]:
-    """One row an arm: the first metric of each task, and the costs."""
-    columns = (
-        "mode",
-        *(f"{t.name}: {_words(t.metrics[0])}" for t in report.tasks),
-        "first token",
-        "prompt",
-        "training",
-    )
-    rows = []
-    for arm in report.arms:
-        quality = [_interval(arm, task) for task in report.tasks]
-        prompt = "-" if arm.prompt_tokens is None else f"{arm.prompt_tokens:.0f} ({arm.cached_tokens:.0f} cached)"
-        training = f"{arm.training_seconds:.0f} s" if arm.training_seconds else "none"
-        rows.append((arm.mode, *quality, _ms(arm.first_token_ms), prompt, training))
-    return columns, rows
+def _tables(report: Report, wide: bool) -> list[Table]:
+    tables = [summary(report)]
+    if wide:
+        tables += [*(quality(report, task) for task in report.tasks), costs(report)]
+    return tables + ([differences(report)] if report.differences else [])
 
 
-def details(report: Report, task: Task) -> tuple[tuple[str, ...], Rows]:
-    """One row an arm for one task: every metric, every slice, retrieval, failures."""
-    arms = [(arm, arm.tasks[task.name]) for arm in report.arms if task.name in arm.tasks]
-    slices = sorted({name for _, result in arms for name in result.slices})
-    retrieval = any(result.gold_found is not None for _, result in arms)
-    columns = ("mode", *(_words(metric) for metric in task.metrics), *slices)
-    columns += (("gold retrieved",) if retrieval else ()) + ("answered", "failed")
-    rows = []
-    for arm, result in arms:
-        cells = [arm.mode, *(_points(result.scores.get(metric)) for metric in task.metrics)]
-        cells += [_points(result.slices.get(name, {}).get(task.metrics[0])) for name in slices]
-        if retrieval:
-            cells.append("-" if result.gold_found is None else f"{100 * result.gold_found:.0f} %")
-        rows.append((*cells, str(result.answered), str(result.failed)))
-    return columns, rows
+def _print_table(table: Table, console: Console) -> None:
+    """As one line a row if it fits, else with long words broken where they may be; never with a figure cut off."""
+    for broken in (False, True):
+        drawn = _laid_out(table, broken=broken)
+        needed = Measurement.get(console, console.options.update(width=_UNLIMITED), drawn)
+        if needed.maximum <= console.width:
+            break
+    console.print(drawn, width=max(console.width, needed.minimum), crop=False)
 
 
-def differences(report: Report) -> tuple[tuple[str, ...], Rows]:
-    """One row a comparison."""
-    rows = []
-    for found in report.differences:
-        asked, n = found.asked, found.difference.n if found.difference else 0
-        what = f"{asked.arm} over {asked.over}"
-        margin = f"{asked.margin:g}"
-        rows.append(
-            (what, f"{asked.task}: {_words(asked.metric)}", _points(found.difference), margin, str(n), found.verdict)
-        )
-    return ("arms", "metric", "difference", "margin", "items", "verdict"), rows
+def _laid_out(table: Table, *, broken: bool) -> Drawn:
+    drawn = _frame(f"\n{table.title}")
+    height = max(len(column.heading) for column in table.columns)
+    for column in table.columns:
+        lowered = "\n" * (height - len(column.heading)) + "\n".join(column.heading)
+        drawn.add_column(Text(lowered), no_wrap=not column.words, overflow="fold")
+    for row in zip(*(_texts(column, broken) for column in table.columns), strict=True):
+        drawn.add_row(*row)
+    return drawn
 
 
-def notes(report: Report) -> list[str]:
-    """What a reader must know beside the figures."""
-    lines = [f"Base model {report.base} on {report.device}, {report.started}. {_FOOT}"]
-    if retries := sum(arm.retries for arm in report.arms):
-        lines.append(f"{retries} requests were repeated because the service was full.")
-    lines += [f"failed {count} times: {error}" for error, count in report.errors.items()]
-    return lines
+def _frame(title: str | None) -> Drawn:
+    heading = Text(title, style="bold") if title else None
+    return Drawn(title=heading, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
 
 
-def _interval(arm: ArmResult, task: Task) -> str:
-    result = arm.tasks.get(task.name)
-    return "-" if result is None else _points(result.scores.get(task.metrics[0]))
+def _texts(column: Column, broken: bool) -> list[Text]:
+    """The cells; numbers aligned right so that what stands aside begins in one place."""
+    width = max((len(cell.text) for cell in column.cells), default=0)
+    return [
+        _text(cell, (_broken(cell.text) if broken else cell.text) if column.words else cell.text.rjust(width))
+        for cell in column.cells
+    ]
 
 
-def _points(found: Interval | None) -> str:
-    if found is None:
-        return "-"
-    return f"{100 * found.mean:.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+def _text(cell: Cell, text: str) -> Text:
+    return Text.assemble((text, "bold" if cell.strong else ""), (f" {cell.aside}" if cell.aside else "", "dim"))
 
 
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f} ms"
+def _broken(text: str) -> str:
+    """A long mode in lines, by its parts; a comparison of long modes by its arms."""
+    if len(text) <= _LONG:
+        return text
+    first, over, second = text.partition(" over ")
+    if over:
+        return f"{_broken(first)}\nover {_broken(second)}"
+    return text.replace("+", "\n+").replace("prompt:", "prompt:\n")
 
 
-def _words(metric: str) -> str:
-    return metric.replace("_", " ").replace(" f1", " F1").replace("json", "JSON")
+def _drawn_showcase(showcase: Showcase) -> RenderableType:
+    drawn = _frame(None)
+    drawn.add_column(Text(metric_words(showcase.metric)), justify="right")
+    drawn.add_column(Text("mode"), overflow="fold", max_width=36)
+    drawn.add_column(Text("answer"), overflow="fold")
+    for said in showcase.said:
+        colour = "green" if said.score == 1 else "red" if said.score == 0 else "yellow"
+        drawn.add_row(Text(f"{100 * said.score:.0f}", style=colour), Text(said.arm), Text(_answer(said)))
+    title = Text(f"\n{showcase.task} · {showcase.example}", style="bold")
+    asked = Text.assemble(("asked     ", "dim"), _short(showcase.query))
+    wanted = Text.assemble(("expected  ", "dim"), _short(" | ".join(showcase.answers)))
+    return Group(title, asked, wanted, drawn)
 
 
-def _table(columns: Sequence[str], rows: Rows) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+def _piped(table: Table) -> str:
+    columns = [[" ".join(column.heading), *map(_marked, column.cells)] for column in table.columns]
+    return _pipes([list(row) for row in zip(*columns, strict=True)])
+
+
+def _piped_showcase(showcase: Showcase) -> str:
+    rows = [["mode", _escaped(metric_words(showcase.metric)), "answer"]]
+    rows += [[_escaped(said.arm), f"{100 * said.score:.0f}", _escaped(_answer(said))] for said in showcase.said]
+    wanted = _escaped(_short(" | ".join(showcase.answers)))
+    return f"**{_escaped(_short(showcase.query))}**  \nExpected: {wanted}\n\n{_pipes(rows)}"
+
+
+def _pipes(rows: Sequence[Sequence[str]]) -> str:
+    heading, *rest = rows
+    return "\n".join("| " + " | ".join(line) + " |" for line in [heading, ["---"] * len(heading), *rest])
+
+
+def _marked(cell: Cell) -> str:
+    text = f"**{_escaped(cell.text)}**" if cell.strong else _escaped(cell.text)
+    return f"{text} {_escaped(cell.aside)}".strip()
+
+
+def _answer(said: Said) -> str:
+    missed = " (gold document not retrieved)" if said.gold_retrieved is False else ""
+    return _short(said.text) + missed
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= _LONGEST else words[: _LONGEST - 1] + "…"
+
+
+def _escaped(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\g<0>", text)

@@ -6,28 +6,33 @@ name = "handbook"
 name = "knowledge"
 examples = "heldout.jsonl"            # relative to the suite
 metrics = ["containment", "token_f1", "exact_match"]
+primary = "containment"               # the one shown first; by default the first
 max_tokens = 24
 
 [[arms]]
 mode = "rag"
+label = "retrieval"                   # what reports and comparisons call it; by default the mode
 
 [[comparisons]]
 task = "knowledge"
 metric = "containment"
-arm = "rag"
+arm = "retrieval"
 over = "base"
-margin = 20                            # points the lower bound of the difference should exceed
+margin = 20                           # points the lower bound of the difference should exceed
 """
 
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from eval.metrics import METRICS
-from ragtune.errors import InvalidRequest, RefusedArtifact
+from ragtune.errors import InvalidRequest, RefusedArtifact, UnknownName
 from ragtune.examples import Example, read_examples
 from ragtune.mode import Mode
+
+UNANSWERABLE = "unanswerable"  # the slice whose right answer is to have none
 
 
 class _Section(BaseModel):
@@ -35,11 +40,12 @@ class _Section(BaseModel):
 
 
 class Task(_Section):
-    """Examples that are scored alike. The first metric is the one shown first."""
+    """Examples that are scored alike."""
 
     name: str
     examples: Path
     metrics: tuple[str, ...] = Field(min_length=1)
+    primary: str | None = Field(default=None, description="the metric shown first; absent: the first one")
     max_tokens: int = Field(default=64, ge=1)
     limit: int | None = Field(default=None, ge=1, description="only the first so many of each slice")
 
@@ -48,8 +54,19 @@ class Task(_Section):
     def _known(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
         for metric in metrics:
             if metric not in METRICS:
-                raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+                raise ValueError(UnknownName.among("metric", metric, METRICS).message)
         return metrics
+
+    @model_validator(mode="after")
+    def _primary_is_scored(self) -> "Task":
+        if self.headline not in self.metrics:
+            raise ValueError(f"the primary metric {self.headline!r} is not among the task's metrics")
+        return self
+
+    @property
+    def headline(self) -> str:
+        """The metric shown first."""
+        return self.primary or self.metrics[0]
 
     def read(self) -> list[Example]:
         """The examples asked. Raises RefusedArtifact if they cannot be read."""
@@ -67,7 +84,8 @@ class Arm(_Section):
     """One mode that is asked everything, or only the tasks named."""
 
     mode: str
-    tasks: tuple[str, ...] | None = None
+    label: str | None = Field(default=None, min_length=1)
+    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
 
     @field_validator("mode")
     @classmethod
@@ -77,6 +95,11 @@ class Arm(_Section):
         except InvalidRequest as error:
             raise ValueError(error.message) from error
         return mode
+
+    @property
+    def name(self) -> str:
+        """What reports and comparisons call it."""
+        return self.label or self.mode
 
 
 class Comparison(_Section):
@@ -92,25 +115,30 @@ class Comparison(_Section):
 class Suite(_Section):
     """The whole plan."""
 
-    name: str
+    name: str = Field(min_length=1)
     tasks: tuple[Task, ...] = Field(min_length=1)
     arms: tuple[Arm, ...] = Field(min_length=1)
     comparisons: tuple[Comparison, ...] = ()
-    concurrency: int = Field(default=32, ge=1, le=256)
-    timeout: float = Field(default=120, gt=0, description="seconds an item may take")
+    concurrency: int = Field(default=32, ge=1, le=256, description="requests at once")
+    alone: int = Field(default=8, ge=0, description="the first questions of each arm, asked one at a time")
+    timeout: float = Field(default=120, gt=0, description="seconds one request may take")
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Suite":
-        tasks, modes = [task.name for task in self.tasks], [arm.mode for arm in self.arms]
-        for names, what in ((tasks, "task"), (modes, "arm")):
-            if twice := {name for name in names if names.count(name) > 1}:
-                raise ValueError(f"two {what}s are called {sorted(twice)[0]!r}")
-        for name in [task for arm in self.arms for task in arm.tasks or ()] + [c.task for c in self.comparisons]:
-            if name not in tasks:
-                raise ValueError(f"there is no task {name!r}; there is {', '.join(tasks)}")
-        for name in [mode for c in self.comparisons for mode in (c.arm, c.over)]:
-            if name not in modes:
-                raise ValueError(f"a comparison names {name!r}, which is no arm; arms: {', '.join(modes)}")
+        tasks = {task.name: task for task in self.tasks}
+        arms = {arm.name: arm for arm in self.arms}
+        _all_different("tasks", [task.name for task in self.tasks])
+        _all_different("arms", [arm.name for arm in self.arms])
+        for arm in self.arms:
+            for name in arm.tasks or ():
+                _check("task", name, tasks)
+        for comparison in self.comparisons:
+            _check("task", comparison.task, tasks)
+            _check("metric of the task", comparison.metric, tasks[comparison.task].metrics)
+            for name in (comparison.arm, comparison.over):
+                _check("arm", name, arms)
+                if tasks[comparison.task] not in self.asked(arms[name]):
+                    raise ValueError(f"a comparison is on {comparison.task!r}, which arm {name!r} is not asked")
         return self
 
     def asked(self, arm: Arm) -> list[Task]:
@@ -121,16 +149,39 @@ class Suite(_Section):
 def read_suite(path: Path) -> Suite:
     """The suite in `path`, its example files made absolute. Raises RefusedArtifact naming the field at fault."""
     try:
-        written = tomllib.loads(path.read_text(encoding="utf-8"))
-        suite = Suite.model_validate(written)
+        suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise RefusedArtifact(f"cannot read suite {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RefusedArtifact(f"suite {path} is not valid TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "suite"
-        raise RefusedArtifact(f"suite {path}: {field}: {first['msg']}") from error
+        raise RefusedArtifact(f"suite {path}: {_problem(error)}") from error
     folder = path.parent.resolve()
     tasks = tuple(task.model_copy(update={"examples": folder / task.examples}) for task in suite.tasks)
     return suite.model_copy(update={"tasks": tasks})
+
+
+def _check(kind: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ValueError(UnknownName.among(kind, name, known).message)
+
+
+def _all_different(kind: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two {kind} are called {name!r}")
+
+
+_SECTIONS: dict[str, type[_Section]] = {"tasks": Task, "arms": Arm, "comparisons": Comparison}
+
+
+def _problem(error: ValidationError) -> str:
+    """The first problem, with its place: `tasks, number 1, metrix: unknown field 'metrix'; did you mean 'metrics'?`."""
+    first = error.errors()[0]
+    place = ", ".join(f"number {part + 1}" if isinstance(part, int) else part for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        section = _SECTIONS.get(str(first["loc"][0]), Suite) if len(first["loc"]) > 1 else Suite
+        message = UnknownName.among("field", str(first["loc"][-1]), section.model_fields).message
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

@@ -1,125 +1,234 @@
-"""Suites fail early and clearly; reports are a pure function of the run."""
+"""Reports are a pure function of the run, and say what the figures leave out."""
 
-from pathlib import Path
+import io
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from rich.console import Console
 
-from eval.report import report, telling
-from eval.runfile import Header, Item
-from eval.show import differences, markdown, summary
-from eval.suite import read_suite
-from ragtune.errors import RefusedArtifact
-from ragtune.wire import Answer, Timings, Usage
+from eval.report import Report, report
+from eval.runfile import Header, Item, Reply, Run, RunWriter, Server, read_run
+from eval.show import markdown, show
+from eval.suite import Suite
+from eval.tables import costs, differences, quality, summary
+from eval.telling import telling
+from ragtune.wire import Timings, Usage
 
-SUITE = """
-name = "demo"
-[[tasks]]
-name = "knowledge"
-examples = "heldout.jsonl"
-metrics = ["containment", "token_f1"]
-[[arms]]
-mode = "base"
-[[arms]]
-mode = "rag"
-[[comparisons]]
-task = "knowledge"
-metric = "containment"
-arm = "rag"
-over = "base"
-margin = 20
-"""
+SUITE = {
+    "name": "demo",
+    "tasks": [
+        {"name": "knowledge", "examples": "a.jsonl", "metrics": ["containment", "token_f1"]},
+        {"name": "extraction", "examples": "b.jsonl", "metrics": ["field_f1"]},
+    ],
+    "arms": [
+        {"mode": "base"},
+        {"mode": "rag"},
+        {"mode": "my-lora@2+rag", "label": "tuned"},
+        {"mode": "other-lora", "tasks": ["extraction"]},
+    ],
+    "comparisons": [
+        {"task": "knowledge", "metric": "containment", "arm": "rag", "over": "base", "margin": 20},
+        {"task": "knowledge", "metric": "containment", "arm": "tuned", "over": "rag", "margin": 20},
+        {"task": "extraction", "metric": "field_f1", "arm": "other-lora", "over": "base", "margin": 40},
+    ],
+}
 
 
-def write(folder: Path, text: str) -> Path:
-    (folder / "suite.toml").write_text(text)
-    return folder / "suite.toml"
+def item(arm: str, number: int, score: float | None, **fields: Any) -> Item:
+    """A knowledge item, failed if it has no score. Its time to first token is 10 ms alone, 100 ms else."""
+    alone = number < 4
+    reply = Reply(
+        id="g",
+        text=f"{arm} says [{number}]",
+        finish_reason="length" if number == 5 else "stop",
+        resolved_mode=arm,
+        versions={} if arm == "base" else {"index": "handbook@1"},
+        usage=Usage(prompt_tokens=10 + number % 2, completion_tokens=2, cached_tokens=4),
+        timings=Timings(first_token_ms=10 if alone else 100),
+    )
+    known: dict[str, Any] = {
+        "arm": arm,
+        "task": "knowledge",
+        "example": str(number),
+        "query": f"question {number}",
+        "answers": ("x",),
+        "alone": alone,
+        "reply": None if score is None else reply,
+        "error": "HTTP 504: too late" if score is None else None,
+        "scores": {} if score is None else {"containment": score, "token_f1": score / 2, "abstention": 0.0},
+    }
+    return Item(**known | fields)
+
+
+def unanswerable(arm: str, number: int, abstained: bool) -> Item:
+    scores = {"abstention": float(abstained)}
+    return item(arm, 200 + number, 0.0, slice="unanswerable", scores=scores)
+
+
+def extraction(arm: str, number: int, score: float, parsable: bool = True) -> Item:
+    return item(arm, number, score, task="extraction", scores={"field_f1": score}, unparsable=not parsable)
+
+
+def all_items() -> list[Item]:
+    items = [item("base", n, float(n % 10 == 0)) for n in range(100)]
+    items += [item("rag", n, float(n % 4 > 0), gold_retrieved=n % 5 > 0) for n in range(99)] + [item("rag", 99, None)]
+    items += [item("tuned", n, float(n % 4 > 0 or n == 0), gold_retrieved=n % 5 > 0) for n in range(100)]
+    items += [unanswerable("rag", n, abstained=n < 3) for n in range(4)]
+    items += [extraction(arm, n, 0.0, parsable=n > 1) for arm in ("base", "rag", "tuned") for n in range(50)]
+    return items + [extraction("other-lora", n, 0.5 + n % 2 / 10) for n in range(50)]
+
+
+def run_of(items: Sequence[Item], trained: float | None = 30.0) -> Run:
+    server = Server(base="tiny", note="made up", fingerprint="f", device="cpu", max_model_len=64)
+    header = Header(
+        suite=Suite.model_validate(SUITE),
+        url="http://x",
+        server=server,
+        training_seconds={"my-lora@2": trained, "other-lora": 12.5},
+        data={},
+        started="today",
+        seconds=3,
+        ragtune="0",
+    )
+    return Run(header, items)
+
+
+@pytest.fixture(scope="module")
+def made() -> Report:
+    return report(run_of(all_items()))
+
+
+def shown(found: Report, width: int = 120, wide: bool = True, colours: bool = False) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=width, highlight=False, force_terminal=colours)
+    show(found, telling(run_of(all_items()), 2), console, wide=wide)
+    return out.getvalue()
+
+
+def test_a_failed_item_is_no_zero_and_is_counted(made: Report) -> None:
+    rag = made.arms[1].tasks["knowledge"]
+    assert rag.scores["containment"].n == 99 and rag.scores["containment"].mean == pytest.approx(74 / 99)
+    assert (rag.failed, rag.answered, made.arms[1].failed) == (1, 99, 1)
+    assert made.failures == {"HTTP 504: too late": 1}
+
+
+def test_unanswerable_items_are_apart_and_abstaining_elsewhere_is_counted_against_the_arm(made: Report) -> None:
+    rag = made.arms[1].tasks["knowledge"]
+    assert rag.slices["unanswerable"].metric == "abstention"
+    assert rag.slices["unanswerable"].score is not None and rag.slices["unanswerable"].score.mean == 0.75
+    assert rag.abstained is not None and (rag.abstained.mean, rag.abstained.n) == (0, 99)
+
+
+def test_unparsable_and_cut_off_answers_are_counted_apart_from_failures(made: Report) -> None:
+    base = made.arms[0].tasks["extraction"]
+    assert (base.unparsable, base.failed, base.scores["field_f1"].n, base.cut_off) == (2, 0, 50, 1)
+
+
+def test_retrieval_is_told_only_of_arms_that_retrieve(made: Report) -> None:
+    base, rag, *_ = made.arms
+    found = rag.tasks["knowledge"].gold_retrieved
+    assert found is not None and found.mean == pytest.approx(79 / 99)
+    assert base.tasks["knowledge"].gold_retrieved is None
+
+
+def test_times_of_requests_alone_and_together_are_not_mixed(made: Report) -> None:
+    cost = made.arms[0].cost
+    assert cost.alone is not None and (cost.alone.median, cost.alone.p95, cost.alone.n) == (10, 10, 8)
+    assert cost.loaded is not None and cost.loaded.median == 100
+    assert (cost.prompt_tokens, cost.cached_tokens) == (10.5, 4)
+
+
+def test_training_is_summed_over_the_adapters_of_a_mode_and_unknown_where_it_is_not_recorded() -> None:
+    seconds = [arm.training_seconds for arm in report(run_of(all_items())).arms]
+    assert seconds == [0, 0, 30, 12.5]
+    assert report(run_of(all_items(), trained=None)).arms[2].training_seconds is None
+
+
+def test_a_difference_is_taken_on_shared_items_and_judged_by_its_lower_bound(made: Report) -> None:
+    over_base, over_rag, on_extraction = made.differences
+    assert over_base.difference is not None and (over_base.difference.n, over_base.left_out) == (99, 1)
+    assert (over_base.reached, over_base.verdict) == (True, "reached")
+    assert (over_rag.reached, over_rag.verdict) == (False, "tie")
+    assert on_extraction.reached
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("arm", "over", "verdict"),
     [
-        (('mode = "rag"', 'mode = "rag+"'), r"arms\.1\.mode.*empty part"),
-        (('mode = "rag"', 'mode = "base"'), "two arms are called 'base'"),
-        (('"token_f1"', '"token_f2"'), "unknown metric 'token_f2'"),
-        (('over = "base"', 'over = "bass"'), "'bass', which is no arm"),
-        (('task = "knowledge"', 'task = "other"'), "no task 'other'"),
-        (("margin", "margn"), r"comparisons\.0\.margn"),
-        (('name = "demo"', "name = demo"), "not valid TOML"),
+        ([1.0, 0.0] * 50, [0.5, 0.5] * 50, "tie"),
+        ([0.1] * 100, [0.0] * 100, "better, by less"),
+        ([1.0] * 20 + [0.0] * 80, [0.0] * 100, "better, margin uncertain"),
+        ([0.0] * 100, [0.1] * 100, "worse"),
+        ([0.21] * 100, [0.0] * 100, "reached"),
+        ([0.2] * 100, [0.0] * 100, "better, by less"),
+        ([], [0.2], "no item answered by both"),
     ],
 )
-def test_a_mistake_in_a_suite_is_named(tmp_path: Path, change: tuple[str, str], says: str) -> None:
-    with pytest.raises(RefusedArtifact, match=says):
-        read_suite(write(tmp_path, SUITE.replace(*change)))
+def test_a_verdict_says_what_the_interval_supports(arm: list[float], over: list[float], verdict: str) -> None:
+    items = [item("rag", n, score) for n, score in enumerate(arm)]
+    items += [item("base", n, score) for n, score in enumerate(over)]
+    assert report(run_of(items)).differences[0].verdict == verdict
 
 
-def item(arm: str, number: int, score: float | None, slice_: str = "") -> Item:
-    answer = Answer(
-        id="a",
-        mode=arm,
-        resolved_mode=arm,
-        versions={},
-        text=f"{arm} says {number}",
-        finish_reason="stop",
-        usage=Usage(prompt_tokens=10, completion_tokens=2),
-        timings=Timings(first_token_ms=5),
-    )
-    return Item(
-        arm=arm,
-        task="knowledge",
-        example=str(number),
-        slice=slice_,
-        query=f"question {number}",
-        answers=("x",),
-        answer=None if score is None else answer,
-        error="HTTP 504: too late" if score is None else None,
-        alone=number < 8,
-        scores={} if score is None else {"containment": score, "token_f1": score / 2},
-    )
+def test_the_best_and_what_is_not_told_apart_from_it_lead(made: Report) -> None:
+    assert [arm.tasks["knowledge"].leading for arm in made.arms if "knowledge" in arm.tasks] == [False, True, True]
+    assert [arm.tasks["extraction"].leading for arm in made.arms] == [False, False, False, True]
 
 
-@pytest.fixture
-def header(tmp_path: Path) -> Header:
-    return Header(
-        suite=read_suite(write(tmp_path, SUITE)),
-        url="http://x",
-        base="tiny",
-        note=None,
-        fingerprint="f",
-        device="cpu",
-        training_seconds={},
-        started="today",
-        ragtune="0",
-    )
+def test_a_version_that_changed_meanwhile_is_pointed_out() -> None:
+    items = all_items()
+    reply = items[150].reply
+    assert items[150].arm == "rag" and reply is not None
+    items[150] = items[150].model_copy(update={"reply": reply.model_copy(update={"versions": {"index": "handbook@2"}})})
+    assert "Beware: rag was answered by several versions: handbook@1, handbook@2." in shown(report(run_of(items)))
 
 
-def run() -> list[Item]:
-    items = [item("base", n, 0.0) for n in range(100)] + [item("rag", n, float(n % 4 > 0)) for n in range(99)]
-    return [*items, item("rag", 99, None), item("rag", 200, 0.0, "unanswerable")]
+def test_the_report_is_a_pure_function_of_the_run_file(made: Report) -> None:
+    again = report(run_of(all_items()))
+    assert again == made
+    assert markdown(again, telling(run_of(all_items()), 3)) == markdown(made, telling(run_of(all_items()), 3))
 
 
-def test_a_failed_item_is_no_zero_and_a_slice_is_apart(header: Header) -> None:
-    rag = report(header, run()).arms[1].tasks["knowledge"]
-    assert rag.scores["containment"].n == 99 and rag.scores["containment"].mean == pytest.approx(74 / 99)
-    assert rag.slices["unanswerable"]["containment"].mean == 0
-    assert (rag.failed, rag.answered) == (1, 100)
+def test_a_run_is_read_as_it_was_written(tmp_path: Any) -> None:
+    written = run_of(all_items())
+    writer = RunWriter(tmp_path)
+    for each in written.items:
+        writer.write(each)
+    writer.publish(written.header)
+    assert read_run(tmp_path) == written
 
 
-def test_a_difference_is_taken_on_shared_items_and_judged_by_its_lower_bound(header: Header) -> None:
-    (found,) = report(header, run()).differences
-    assert found.difference is not None and found.difference.n == 99
-    assert found.verdict == "reached"
+def test_telling_examples_are_those_on_which_the_arms_differ_most_tasks_in_turn() -> None:
+    found = telling(run_of(all_items()), 3)
+    assert [showcase.task for showcase in found] == ["knowledge", "extraction", "knowledge"]
+    assert [said.arm for said in found[0].said] == ["base", "rag", "tuned"]
+    assert sorted(said.score for said in found[0].said) in ([0, 0, 1], [0, 1, 1])
+    assert telling(run_of(all_items()), 0) == []
 
 
-def test_the_report_is_a_pure_function_of_the_run(header: Header) -> None:
-    first, second = (report(header, run()) for _ in range(2))
-    assert first == second
-    shown = telling(header.suite, run(), 2)
-    text = markdown(first, shown)
-    assert text == markdown(second, shown)
-    assert "75 [66, 83]" in text and "failed 1 times: HTTP 504: too late" in text and "rag says" in text
+def test_every_column_of_every_table_has_a_cell_for_every_row(made: Report) -> None:
+    for table in (summary(made), *(quality(made, task) for task in made.tasks), costs(made), differences(made)):
+        assert len({len(column.cells) for column in table.columns}) == 1
 
 
-def test_every_row_has_every_column(header: Header) -> None:
-    made = report(header, run())
-    for columns, rows in (summary(made), differences(made)):
-        assert all(len(row) == len(columns) for row in rows)
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_no_figure_is_cut_off_in_a_narrow_terminal(made: Report, width: int) -> None:
+    text = shown(made, width)
+    for part in ("75 [66, 83]", "75 / 0 %", "12 s", "10 (4)", "+64.6", "no (tie)", "rag says", "1 / 2"):
+        assert part in text, part
+    assert "…" not in text
+
+
+def test_square_brackets_of_answers_are_no_markup(made: Report) -> None:
+    assert "base says [1]" in shown(made, colours=True)
+
+
+def test_markdown_has_tables_with_the_same_figures_and_nothing_of_an_answer_becomes_markup(made: Report) -> None:
+    first = telling(run_of(all_items()), 1)[0]
+    said = first.said[0].model_copy(update={"text": "a | b `c` <b> *d* [e](http://f)\nnext"})
+    text = markdown(made, [first.model_copy(update={"said": (said,)})])
+    assert "| rag | **75** [66, 83] |" in text
+    assert r"a \| b \`c\` \<b> \*d\* [e]\(http://f) next |" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in rows)
