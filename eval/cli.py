@@ -19,7 +19,7 @@ from ragtune.home import live_server
 from ragtune.settings import Settings
 from ragtune.terminal import print_json, progress, say
 
-_UNLIMITED = 10_000  # columns, where no terminal limits a table
+_WIDTH = 120  # columns, where there is no terminal to ask
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 _examples = click.option(
     "--examples", default=0, show_default=True, type=click.IntRange(0), help="Show so many telling items side by side."
@@ -101,4 +101,4 @@ def _show(folder: Path, examples: int, *, wide: bool, as_json: bool, as_markdown
 
 
 def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)

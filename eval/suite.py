@@ -176,8 +176,11 @@ _SECTIONS: dict[str, type[_Section]] = {"tasks": Task, "arms": Arm, "comparisons
 
 
 def _problem(error: ValidationError) -> str:
-    """The first problem, with its place: `tasks, number 1, metrix: unknown field 'metrix'; did you mean 'metrics'?`."""
-    first = error.errors()[0]
+    """The first problem with its place: `tasks, number 1, metrix: unknown field 'metrix'; did you mean 'metrics'?`.
+
+    A misspelt field goes before the one that is missing because of it.
+    """
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     place = ", ".join(f"number {part + 1}" if isinstance(part, int) else part for part in first["loc"])
     if first["type"] == "extra_forbidden":
         section = _SECTIONS.get(str(first["loc"][0]), Suite) if len(first["loc"]) > 1 else Suite

@@ -68,6 +68,7 @@ def test_a_suite_is_read_with_its_defaults(tmp_path: Path) -> None:
     ("change", "says"),
     [
         (("margin", "margn"), "comparisons, number 1, margn: unknown field 'margn'; did you mean 'margin'"),
+        (('over = "base"', 'ovr = "base"'), "comparisons, number 1, ovr: unknown field 'ovr'; did you mean 'over'?"),
         (("limit", "limits"), "tasks, number 2, limits: unknown field 'limits'; did you mean 'limit'?"),
         (("name = ", "concurency = 3\nname = "), "unknown field 'concurency'; did you mean 'concurrency'?"),
         (('mode = "rag"', 'mode = "rag+"'), "arms, number 2, mode: mode 'rag+': there is an empty part"),
