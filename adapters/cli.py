@@ -92,7 +92,7 @@ def train(recipe: Path, as_json: bool) -> None:
     \b
     Example:  ragtune train support-lora.toml
     """
-    from adapters.train import train_from_file
+    from adapters.train import mode_of, train_from_file
 
     version = train_from_file(recipe, Settings.load())
     record = version.manifest.training
@@ -105,7 +105,7 @@ def train(recipe: Path, as_json: bool) -> None:
             f"{record.trainable_parameters:,} parameters, {version.manifest.bytes / 1e6:.1f} MB",
             markup=False,
         )
-        results.print(f"ask it:  ragtune query '...' --mode {version.name}", markup=False)
+        results.print(f"ask it:  ragtune query '...' --mode {mode_of(version)}", markup=False)
 
 
 def _versions() -> Versions[AdapterManifest]:

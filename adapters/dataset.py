@@ -16,6 +16,8 @@ from ragtune.wire import Passage
 
 Search = Callable[[str], Sequence[Passage]]
 
+_WINDOW = 64  # items sorted by length together: enough for even batches, few enough to keep the order random
+
 
 @dataclass(frozen=True)
 class Item:
@@ -81,16 +83,28 @@ def render_all(
     return rendered
 
 
-def batches(items: Sequence[Item], size: int, seed: int) -> Iterator[list[Item]]:
-    """One epoch in random order, in batches of like length, so that little is padded."""
+def batches(items: Sequence[Item], batch_tokens: int, seed: str) -> list[list[Item]]:
+    """One epoch in an order drawn by `seed`, in batches of like length, so that little is padded.
+
+    A batch takes at most `batch_tokens` tokens once padded, or is a single longer item.
+    """
     chance = random.Random(seed)
     order = list(items)
     chance.shuffle(order)
-    window = size * 8
-    groups = [sorted(order[at : at + window], key=lambda item: item.length) for at in range(0, len(order), window)]
-    made = [group[at : at + size] for group in groups for at in range(0, len(group), size)]
+    windows = (order[at : at + _WINDOW] for at in range(0, len(order), _WINDOW))
+    made = [batch for window in windows for batch in _filled(sorted(window, key=lambda i: i.length), batch_tokens)]
     chance.shuffle(made)
-    yield from made
+    return made
+
+
+def _filled(by_length: Sequence[Item], batch_tokens: int) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    for item in by_length:  # the longest so far, so it decides the padded size
+        if batch and (len(batch) + 1) * item.length > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(item)
+    yield batch
 
 
 def data_hash(items: Sequence[Item]) -> str:

@@ -5,6 +5,7 @@
     train = "train.jsonl"              # examples; relative to the recipe
     index = "handbook"                 # optional: put retrieved passages into the prompts, as `+rag` does
     epochs = 2
+    batch_tokens = 1024                # tokens of one step, padding included: this decides how much memory it takes
     learning_rate = 5e-4
 
     [lora]
@@ -15,11 +16,11 @@ Everything else has a default. A misspelt field fails before anything is loaded.
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
-from ragtune.errors import RagtuneError, RefusedArtifact
+from ragtune.errors import RagtuneError, RefusedArtifact, UnknownName
 from ragtune.mode import Ref, check_name
 
 
@@ -33,7 +34,7 @@ class LoraOptions(_Section):
     rank: int = Field(default=16, ge=1, le=1024)
     alpha: float = Field(default=32, gt=0)
     rslora: bool = False
-    target: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    target: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
     layers: int | None = Field(default=None, ge=1)
 
 
@@ -45,7 +46,10 @@ class PromptTuningOptions(_Section):
 
 
 class Recipe(_Section):
-    """One training. `max_tokens` is the longest prompt plus answer; longer examples are left out and reported."""
+    """One training. Of `epochs` and `max_steps` the one reached first ends it, so the same recipe trains the same.
+
+    `max_tokens` is the longest prompt plus answer; longer examples are left out and reported.
+    """
 
     name: str
     method: Literal["lora", "prompt_tuning"]
@@ -54,8 +58,13 @@ class Recipe(_Section):
     limit: int | None = Field(default=None, ge=1, description="only so many examples, drawn by the seed")
     template: str | None = None
     index: str | None = None
+    top_k: int | None = Field(
+        default=None, ge=1, le=100, description="passages at most; as the settings say if left out"
+    )
+    passage_tokens: int | None = Field(default=None, ge=16, description="their budget; as the settings say if left out")
     epochs: float = Field(default=1, gt=0, le=1000)
-    batch_size: int = Field(default=8, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    batch_tokens: int = Field(default=1024, ge=1, description="a longer example is a batch of its own")
     learning_rate: float = Field(default=5e-4, gt=0, lt=10)
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps in which the rate rises")
     weight_decay: float = Field(default=0.0, ge=0)
@@ -74,13 +83,23 @@ class Recipe(_Section):
     def _reference(cls, text: str | None) -> str | None:
         return None if text is None else str(Ref.parse(text))
 
+    @model_validator(mode="after")
+    def _passages_need_an_index(self) -> "Recipe":
+        if self.index is None and (self.top_k or self.passage_tokens):
+            raise ValueError("top_k and passage_tokens need an index to retrieve from")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _only_its_own_section(cls, written: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        for section in {"lora", "prompt_tuning"} - {str(written.get("method"))}:
-            if section in written:
-                raise ValueError(f"section [{section}] does not belong to method {written.get('method')!r}")
+        method = written.get("method")
+        for section in ("lora", "prompt_tuning"):
+            if section in written and method in ("lora", "prompt_tuning") and method != section:
+                raise ValueError(f"section [{section}] does not belong to method {method!r}")
         return written
+
+
+_SECTIONS: dict[str, type[_Section]] = {"lora": LoraOptions, "prompt_tuning": PromptTuningOptions}
 
 
 def read_recipe(path: Path) -> tuple[Recipe, dict[str, JsonValue]]:
@@ -93,10 +112,18 @@ def read_recipe(path: Path) -> tuple[Recipe, dict[str, JsonValue]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RefusedArtifact(f"recipe {path} is not valid TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        known = f"; known fields: {', '.join(Recipe.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise RefusedArtifact(f"recipe {path}: {field or 'recipe'}: {first['msg']}{known}") from error
+        raise RefusedArtifact(f"recipe {path}: {_problem(error)}") from error
     except RagtuneError as error:
         raise RefusedArtifact(f"recipe {path}: {error.message}") from error
     return recipe.model_copy(update={"train": path.parent.resolve() / recipe.train}), written
+
+
+def _problem(error: ValidationError) -> str:
+    """The first problem with its place; a misspelt field goes before the one that is missing because of it."""
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    place = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        section = _SECTIONS.get(place[0], Recipe) if len(place) > 1 else Recipe
+        return UnknownName.among("field", place[-1], section.model_fields).message
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(place)}: {message}" if place else message

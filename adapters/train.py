@@ -24,12 +24,12 @@ from adapters.recipe import Recipe, read_recipe
 from adapters.registry import Adapters
 from adapters.techniques import load_base, reload, save, wrap
 from adapters.tokenizer import Tokenizer, load_tokenizer
-from adapters.training_loop import Step, batch_loss, steps_of, train
+from adapters.training_loop import Step, batch_loss, plan, train
 from indexer.embedding import load_embedder
 from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.errors import RagtuneError, RefusedArtifact
-from ragtune.mode import Ref
+from ragtune.mode import Mode, Ref
 from ragtune.prompt import rendering_hash
 from ragtune.settings import Settings
 from ragtune.store import Database
@@ -52,8 +52,21 @@ class Context:
     search: Search | None
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What the training loop did."""
+
+    steps: list[Step]
+    seconds: float
+    trainable: int
+    last_loss: float
+
+
 def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
-    """Train the recipe in `path` and publish the adapter. On any error nothing is published."""
+    """Train the recipe in `path` and publish the adapter. On any error nothing is published.
+
+    Raises RefusedArtifact for a recipe, data or training that is no good, UnknownName for an index or a template.
+    """
     recipe, written = read_recipe(path)
     examples = select(recipe.train, recipe.task, recipe.limit, recipe.seed)
     database = Database(settings.database)
@@ -61,17 +74,26 @@ def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
     tokenizer = load_tokenizer(base.folder)
     threads = settings.threads or torch.get_num_threads()
     context = _resolve(recipe, settings, database)
-    rendered = render_all(
-        examples, context.template, tokenizer, context.search, settings.passage_tokens, recipe.max_tokens
-    )
+    budget = recipe.passage_tokens or settings.passage_tokens
+    rendered = render_all(examples, context.template, tokenizer, context.search, budget, recipe.max_tokens)
     _report(rendered)
     torch.set_num_threads(threads)  # FAISS was told to use one thread, and may share its OpenMP runtime with torch
-    folder = settings.runs / f"{recipe.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    record = _train(recipe, written, rendered.items, context, base, tokenizer, folder)
-    record.write(folder)
-    version = Adapters(settings.home, database, base, [settings.runs]).add(recipe.name, folder)
-    say(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
-    return version
+    folder = settings.runs / f"{recipe.name}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    trained = _train(recipe, rendered.items, base, tokenizer.eos_ids[0], folder)
+    _record(recipe, written, rendered.items, context, base, tokenizer, trained).write(folder)
+    return Adapters(settings.home, database, base, [settings.runs]).add(recipe.name, folder)
+
+
+def mode_of(version: Version[AdapterManifest]) -> Mode:
+    """The mode in which prompts look as they did in training: with its index and its template."""
+    record = version.manifest.training
+    index, template = (record.index, record.template) if record else (None, None)
+    return Mode(
+        adapters=(Ref(version.name),),
+        template=Ref(Ref.parse(template).name) if template else None,
+        rag=index is not None,
+        index=Ref(Ref.parse(index).name) if index else None,
+    )
 
 
 def _resolve(recipe: Recipe, settings: Settings, database: Database) -> Context:
@@ -80,7 +102,7 @@ def _resolve(recipe: Recipe, settings: Settings, database: Database) -> Context:
     search: Search | None = None
     if index is not None:
         say(f"retrieving passages from {index} for every example ...")
-        search = partial(Retriever(load_embedder(settings)).search, index, top_k=settings.top_k)
+        search = partial(Retriever(load_embedder(settings)).search, index, top_k=recipe.top_k or settings.top_k)
     return Context(
         template=template.manifest.template if template else Template(),
         template_version=str(template) if template else None,
@@ -100,34 +122,44 @@ def _report(rendered: Rendered) -> None:
             say(f"left out: {len(ids)} examples {why}: {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''}")
 
 
-def _train(
+def _train(recipe: Recipe, items: list[Item], base: BaseModelInfo, pad: int, folder: Path) -> Trained:
+    """Train, save, and make sure that what was saved is what was trained."""
+    model = wrap(load_base(base, packed=True), recipe, base)
+    trainable, everything = model.get_nb_trainable_parameters()
+    say(f"{recipe.method}: {trainable:,} trainable parameters, {trainable / everything:.2%} of {everything:,}")
+    steps, seconds = _run(model, plan(items, recipe), recipe, pad)
+    few = max(1, min(10, len(steps) // 4))
+    first, last = (sum(s.loss for s in part) / few for part in (steps[:few], steps[-few:]))
+    rate, memory = sum(s.tokens for s in steps) / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    say(f"loss {first:.3f} -> {last:.3f} in {len(steps)} steps, {rate:.0f} tokens/s, peak memory {memory:.1f} GB")
+    save(model, folder, base)
+    _check_reload(model, folder, base, plan(items, recipe)[0], pad)
+    return Trained(steps, seconds, trainable, last)
+
+
+def _run(model: PeftModel, batches: list[list[Item]], recipe: Recipe, pad: int) -> tuple[list[Step], float]:
+    """All steps under a progress bar, and the seconds they took."""
+    steps: list[Step] = []
+    started = time.monotonic()
+    with progress(f"training {recipe.name}", len(batches)) as bar:
+        for step in train(model, batches, recipe, pad):
+            steps.append(step)
+            recent = steps[-10:]
+            rate = sum(s.tokens for s in steps) / (time.monotonic() - started)
+            bar.describe(f"loss {sum(s.loss for s in recent) / len(recent):.3f}, {rate:.0f} tokens/s")
+            bar.advance()
+    return steps, time.monotonic() - started
+
+
+def _record(
     recipe: Recipe,
     written: dict[str, JsonValue],
     items: list[Item],
     context: Context,
     base: BaseModelInfo,
     tokenizer: Tokenizer,
-    folder: Path,
+    trained: Trained,
 ) -> TrainingRecord:
-    """Train, save, and make sure that what was saved is what was trained."""
-    model = wrap(load_base(base, packed=True), recipe, base)
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    say(f"{recipe.method}: {trainable:,} trainable parameters of {sum(p.numel() for p in model.parameters()):,}")
-    pad = tokenizer.eos_ids[0]
-    steps: list[Step] = []
-    started = time.monotonic()
-    with progress(f"training {recipe.name}", steps_of(recipe, len(items))) as bar:
-        for step in train(model, items, recipe, pad):
-            steps.append(step)
-            recent = steps[-10:]
-            rate = sum(s.tokens for s in steps) / (time.monotonic() - started)
-            bar.describe(f"loss {sum(s.loss for s in recent) / len(recent):.3f}, {rate:.0f} tokens/s")
-            bar.advance()
-    seconds = time.monotonic() - started
-    first, last = (sum(s.loss for s in part) / len(part) for part in (steps[:3], steps[-10:]))
-    say(f"loss {first:.3f} -> {last:.3f}, {sum(s.tokens for s in steps) / seconds:.0f} tokens/s")
-    save(model, folder, base)
-    _check_reload(model, folder, base, items[: recipe.batch_size], pad)
     return TrainingRecord(
         base_fingerprint=base.fingerprint,
         base_id=base.id,
@@ -137,12 +169,12 @@ def _train(
         rendering_hash=rendering_hash(context.template, tokenizer),
         template=context.template_version,
         index=context.index_version,
-        seconds=round(seconds, 2),
-        steps=len(steps),
+        seconds=round(trained.seconds, 2),
+        steps=len(trained.steps),
         examples=len(items),
-        tokens=sum(step.tokens for step in steps),
-        trainable_parameters=trainable,
-        final_loss=last,
+        tokens=sum(step.tokens for step in trained.steps),
+        trainable_parameters=trained.trainable,
+        final_loss=trained.last_loss,
         versions={library: library_version(library) for library in _LIBRARIES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -152,7 +184,7 @@ def _check_reload(model: PeftModel, folder: Path, base: BaseModelInfo, items: li
     """Load the adapter in plain PEFT and compare its loss. Raises RefusedArtifact if it is not what was trained."""
     with torch.no_grad():
         trained, loaded = (float(batch_loss(m, items, pad)) for m in (model, reload(folder, base)))
-    if abs(trained - loaded) > _RELOAD_TOLERANCE:
+    if not abs(trained - loaded) <= _RELOAD_TOLERANCE:  # so written, it catches losses that are no numbers, too
         raise RefusedArtifact(f"the saved adapter has loss {loaded:.4f} where the trained one has {trained:.4f}")
 
 

@@ -1,7 +1,9 @@
 """The training loop: loss on the answers only, logits only where there are labels.
 
-Batches are padded on the right. So positions need no correction, no row of the attention is fully masked, and a soft
-prompt, which PEFT puts before the text without regard to position ids, sees just what it will see when served.
+Batches are padded on the right and go without an attention mask: under causal attention no token sees the padding
+behind it, positions need no correction, and the fast kernel without a mask serves. A soft prompt, which PEFT puts
+before the text without regard to position ids, is seen just as it will be when served. Packing several examples into
+one row instead was measured, and is slower on a CPU (docs/log.md).
 """
 
 import math
@@ -27,28 +29,30 @@ class Step:
     tokens: int
 
 
-def steps_of(recipe: Recipe, items: int) -> int:
-    """Optimiser steps of a recipe over so many items."""
-    return max(1, math.ceil(recipe.epochs * math.ceil(items / recipe.batch_size)))
+def plan(items: Sequence[Item], recipe: Recipe) -> list[list[Item]]:
+    """The batch of every optimiser step, in order."""
+    epochs = math.ceil(recipe.epochs)
+    made = [batch for e in range(epochs) for batch in batches(items, recipe.batch_tokens, f"{recipe.seed}/{e}")]
+    steps = max(1, round(len(made) * recipe.epochs / epochs))
+    return made[: min(steps, recipe.max_steps or steps)]
 
 
-def train(model: PeftModel, items: Sequence[Item], recipe: Recipe, pad: int) -> Iterator[Step]:
-    """Train in place, yielding after every step. Raises RefusedArtifact if the loss stops being a number."""
-    torch.manual_seed(recipe.seed)
+def train(model: PeftModel, steps: Sequence[Sequence[Item]], recipe: Recipe, pad: int) -> Iterator[Step]:
+    """Train in place, yielding after every step. Raises RefusedArtifact once it diverges."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    total = steps_of(recipe, len(items))
+    total = len(steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, total, recipe.warmup))
     model.train()
-    for number, batch in zip(range(1, total + 1), _endless(items, recipe), strict=False):
+    for number, batch in enumerate(steps, start=1):
         loss = batch_loss(model, batch, pad)
-        if not torch.isfinite(loss):
-            raise RefusedArtifact(
-                f"the loss diverged at step {number} of {total}; nothing was published. "
-                f"Try a learning_rate below {recipe.learning_rate:g}"
-            )
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        if not (loss.isfinite() and norm.isfinite()):  # clipping an infinite gradient to zero would train nothing
+            raise RefusedArtifact(
+                f"the training diverged at step {number} of {total} (loss {loss.item():.3g}, gradient {norm:.3g}); "
+                f"nothing was published. Try a learning_rate below {recipe.learning_rate:g}"
+            )
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         schedule.step()
@@ -66,7 +70,6 @@ def batch_loss(model: PeftModel, batch: Sequence[Item], pad: int) -> Tensor:
     column = {position: i for i, position in enumerate(needed)}
     output = model(
         input_ids=torch.tensor(rows, device=device),
-        attention_mask=torch.tensor([[int(i < item.length) for i in range(longest)] for item in batch], device=device),
         logits_to_keep=torch.tensor(needed, device=device) + _virtual(model),
         use_cache=False,
     )
@@ -79,13 +82,6 @@ def batch_loss(model: PeftModel, batch: Sequence[Item], pad: int) -> Tensor:
 def _virtual(model: PeftModel) -> int:
     """Positions PEFT puts before the text, by which everything behind them moves."""
     return int(getattr(model.peft_config["default"], "num_virtual_tokens", 0) or 0)
-
-
-def _endless(items: Sequence[Item], recipe: Recipe) -> Iterator[list[Item]]:
-    epoch = 0
-    while True:
-        yield from batches(items, recipe.batch_size, seed=recipe.seed * 1000 + epoch)
-        epoch += 1
 
 
 def _rate(step: int, total: int, warmup: float) -> float:
