@@ -3,7 +3,8 @@
 Batches are padded on the right and go without an attention mask: under causal attention no token sees the padding
 behind it, positions need no correction, and the fast kernel without a mask serves. A soft prompt, which PEFT puts
 before the text without regard to position ids, is seen just as it will be when served. Packing several examples into
-one row instead was measured, and is slower on a CPU (docs/log.md).
+one row with restarting positions was slower: 324 tokens/s against 528 (SmolLM2-135M, LoRA, 268 tokens an example,
+1,100 a step, two CPU cores), as the attention then computes and masks out what lies between the examples.
 """
 
 import math

@@ -36,6 +36,8 @@ def install(app: FastAPI) -> None:
     async def known(request: Request, error: RagtuneError) -> Response:
         if error.code == RagtuneError.code:
             _log_cause(request, error)
+        if error.param == "mode" and request.url.path.endswith("/completions"):
+            error.param = "model"  # what OpenAI's routes call it
         return refuse(error)
 
     @app.exception_handler(RequestValidationError)
@@ -71,7 +73,7 @@ def validation_error(error: RequestValidationError) -> InvalidRequest:
     """The first problem in words, with the field's path as `param`."""
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
+        return InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']}")
     place = [str(part) for part in first["loc"] if part != "body"]
     message = f"{'.'.join(place) or 'body'}: {first['msg']}"[:_LONGEST]
     return InvalidRequest(message, param=".".join(place)[:_LONGEST] or None)

@@ -221,11 +221,11 @@ async def _build(docs: Path, name: str, parts: Parts) -> Published:
         await process.wait()
         raise
     if process.returncode != 0:
-        raise _failure(err.decode(errors="replace"))
+        raise build_failure(err.decode(errors="replace"))
     return Published.model_validate_json(out.decode().strip().splitlines()[-1])
 
 
-def _failure(stderr: str) -> RagtuneError:
+def build_failure(stderr: str) -> RagtuneError:
     """The error the build wrote as its last line, as the same class of the tree."""
     last = stderr.strip().splitlines()[-1] if stderr.strip() else ""
     try:
