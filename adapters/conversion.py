@@ -14,8 +14,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from ragtune.errors import RefusedArtifact, StorageFull
+from ragtune.terminal import notes
 
 EMBEDDED_ID = "smollm2-135m-instruct"
 EMBEDDED_NOTE = "dequantised from Q4_1 to fp32"
@@ -80,6 +82,8 @@ def _convert_or_leave_nothing(source: Path, target: Path) -> None:
 
 
 def _convert(source: Path, folder: Path) -> None:
+    if not notes.is_terminal:  # in a log, a bar is hundreds of lines
+        logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     tokenizer.eos_token = tokenizer.pad_token = _END_OF_TURN  # some versions read <|im_start|> from the file

@@ -32,7 +32,7 @@ results = Console(highlight=False, soft_wrap=True)
 
 def say(message: str) -> None:
     """One line for the person watching; never part of the result."""
-    notes.print(message, markup=False)
+    notes.print(message, markup=False, soft_wrap=True)
 
 
 @dataclass

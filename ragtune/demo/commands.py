@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -33,10 +33,15 @@ class Commands:
     program: Sequence[str] = RAGTUNE
     results_to_stderr: bool = False  # where stdout is kept for one JSON document
 
-    def run(self, *arguments: str) -> None:
-        """Run one command to its end, its output going where ours goes. Raises RagtuneError if it fails."""
-        with self._started(arguments, stdout=sys.stderr if self.results_to_stderr else None) as process:
-            code = process.wait()
+    def run(self, *arguments: str, results: Path | None = None) -> None:
+        """Run one command to its end; its results go into the file `results`, else where ours go.
+
+        Raises RagtuneError if it fails.
+        """
+        with ExitStack() as opened:
+            stdout = opened.enter_context(results.open("w", encoding="utf-8")) if results else None
+            shown = sys.stderr if self.results_to_stderr else None
+            code = opened.enter_context(self._started(arguments, stdout=stdout or shown)).wait()
         if code != 0:
             raise RagtuneError(f"`ragtune {' '.join(arguments)}` failed with exit code {code}; its output is above")
 

@@ -5,7 +5,7 @@ The record is a small JSON file. A stage is up to date when its inputs hash as t
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -64,13 +64,6 @@ class Stages:
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         say(f"\n── {len(self.bill) + 1}/{self._total} {name} ── {minutes}:{seconds:02d} since the start")
 
-    def print_bill(self) -> None:
-        """Where the time went."""
-        rows = [(name, round(done.seconds, 1), done.result, _when(done)) for name, done in self.bill.items()]
-        spent = sum(done.seconds for done in self.bill.values() if not done.again)
-        rows.append(("in all", round(spent, 1), "", "this time"))
-        print_table(("stage", "seconds", "result", "when"), rows, title="Where the time went")
-
     def _keep(self, name: str, done: Done) -> None:
         self.bill[name] = done
         record = Record(stages=self._earlier | {name: done.model_copy(update={"again": False})})
@@ -78,6 +71,13 @@ class Stages:
         beside = self._file.with_suffix(".new")
         beside.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
         beside.rename(self._file)
+
+
+def print_bill(bill: Mapping[str, Done]) -> None:
+    """Where the time went."""
+    rows = [(name, round(done.seconds, 1), done.result, _when(done)) for name, done in bill.items()]
+    rows.append(("in all", round(sum(done.seconds for done in bill.values() if not done.again), 1), "", "this time"))
+    print_table(("stage", "seconds", "result", "when"), rows, title="Where the time went")
 
 
 def fingerprint(*parts: Path | str) -> str:

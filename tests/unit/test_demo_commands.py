@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ragtune.demo.commands import Commands
-from ragtune.demo.stages import Stages, fingerprint
+from ragtune.demo.stages import Stages, fingerprint, print_bill
 from ragtune.errors import RagtuneError, Unavailable
 
 PROGRAM = """
@@ -202,7 +202,7 @@ def test_the_bill_counts_only_what_was_done_this_time(tmp_path: Path, capsys: py
     stages = Stages(tmp_path / "demo.json", total=2)
     stages.run("index", "a", lambda _: True, Work())
     stages.run("train", "a", lambda _: True, Work())
-    stages.print_bill()
+    print_bill(stages.bill)
     out = capsys.readouterr().out
     assert "an earlier time" in out
     assert [done.again for done in stages.bill.values()] == [True, False]
