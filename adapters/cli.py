@@ -90,6 +90,12 @@ def train(recipe: Path, as_json: bool) -> None:
     """Train the adapter that the TOML file RECIPE describes, and publish it.
 
     \b
+    A recipe:
+      name = "support-lora"        # the adapter it becomes
+      method = "lora"              # or prompt_tuning
+      train = "train.jsonl"        # {"id", "query", "answers": [...]} a line; relative to the recipe
+      index = "handbook"           # optional: train on retrieved passages, as +rag serves them
+    \b
     Example:  ragtune train support-lora.toml
     """
     from adapters.train import mode_of, train_from_file

@@ -28,7 +28,10 @@ def _made_with(report: Report) -> str:
 def _latency(report: Report) -> str:
     suite = report.header.suite
     alone = f"the first {suite.alone} questions of each mode were asked one at a time, the others"
-    return f"First token, retrieval included: {alone} {suite.concurrency} at once. Tokens are means over all questions."
+    return (
+        f"First token, retrieval included: {alone} {suite.concurrency} at once, modes mixed. "
+        "Tokens are means over all questions."
+    )
 
 
 def _abstention(report: Report) -> list[str]:

@@ -1,7 +1,8 @@
 """Asking: every arm, every example, over HTTP, into a run file.
 
-Arms come one after the other, in the suite's order. The first few questions of each arm are asked one at a time, so
-that their time to first token is what one user alone would see; the rest is asked concurrently.
+The first few questions of each arm are asked one at a time, so that their time to first token is what one user alone
+would see. All others are asked concurrently, in the suite's order, with no pause between two arms: a service that
+computes modes in one batch stays full until the last answer.
 """
 
 import asyncio
@@ -69,8 +70,7 @@ async def run_suite(suite: Suite, url: str, folder: Path, questions: list[list[Q
                 writer.write(item)
                 advance(item)
 
-            for arm_questions in questions:
-                await _ask_arm(service, suite, arm_questions, keep)
+            await _ask_all(service, suite, list(chain.from_iterable(questions)), keep)
             seconds = time.monotonic() - began
             writer.publish(header.model_copy(update={"seconds": round(seconds, 2)}))
     return seconds
@@ -98,7 +98,7 @@ async def _check_arms(service: Service, suite: Suite) -> dict[str, float | None]
     return {str(ref): await service.training_seconds(ref) for ref in sorted(adapters, key=str)}
 
 
-async def _ask_arm(service: Service, suite: Suite, questions: list[Question], keep: Advance) -> None:
+async def _ask_all(service: Service, suite: Suite, questions: list[Question], keep: Advance) -> None:
     free = asyncio.Semaphore(suite.concurrency)
 
     async def one(question: Question) -> None:

@@ -22,7 +22,9 @@ def index() -> None:
 @index.command()
 @click.argument("docs", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="The index's name, as in rag:NAME.")
-@click.option("--max-tokens", default=150, show_default=True, type=click.IntRange(32), help="Longest passage.")
+@click.option(
+    "--max-tokens", default=150, show_default=True, type=click.IntRange(32), help="Longest passage, in tokens."
+)
 @as_json
 def build(docs: Path, name: str, max_tokens: int, as_json: bool) -> None:
     """Index the .md, .txt and .jsonl files below DOCS as a new version.
@@ -66,7 +68,7 @@ def list_(as_json: bool) -> None:
 @index.command()
 @click.argument("name")
 @click.argument("query")
-@click.option("--top-k", default=4, show_default=True, type=click.IntRange(1, 100))
+@click.option("--top-k", default=4, show_default=True, type=click.IntRange(1, 100), help="Passages at most.")
 @as_json
 def search(name: str, query: str, top_k: int, as_json: bool) -> None:
     """The passages of index NAME nearest to QUERY.

@@ -11,7 +11,9 @@ from ragtune.wire import Answer, CompareResponse, ErrorEnvelope
 
 _url = click.option("--url", help="The service; by default the one that runs on this RAGTUNE_HOME.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-_max_tokens = click.option("--max-tokens", default=128, show_default=True, type=click.IntRange(1))
+_max_tokens = click.option(
+    "--max-tokens", default=128, show_default=True, type=click.IntRange(1), help="New tokens at most."
+)
 _top_k = click.option("--top-k", type=click.IntRange(1, 100), help="Passages at most.")
 
 

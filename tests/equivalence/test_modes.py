@@ -1,13 +1,20 @@
-"""Every kind of mode, in every way it can be computed, equals transformers and PEFT computing it alone."""
+"""Every kind of mode, in every way it can be computed, equals transformers and PEFT computing it alone.
+
+On tiny random models of every family, and, marked slow, on the embedded SmolLM2.
+"""
 
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from adapters.base_model import locate_base_model
+from ragtune.settings import Settings
 from service.engine.attention import attend
 from service.engine.messages import AdapterRef
 from tests.equivalence.harness import ADAPTERS, MODES, Comparison, Reference, Rig, make_adapter
@@ -16,13 +23,24 @@ from tests.tiny import FAMILIES, VOCAB, tiny_model
 Setup = tuple[Rig, Reference]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+SMOLLM2 = "smollm2"
+SCALE = {SMOLLM2: 0.02}  # of random adapter weights: small enough that 30 layers do not drown in them
+
+
+@pytest.fixture(scope="module", params=[*FAMILIES, pytest.param(SMOLLM2, marks=pytest.mark.slow)])
 def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """One family's engine with all adapters registered, and its reference."""
     family = request.param
+    fresh = embedded_model if family == SMOLLM2 else partial(tiny_model, family)
     folder = tmp_path_factory.mktemp(family)
-    refs = {name: make_adapter(tiny_model(family), name, folder / name) for name in ADAPTERS}
-    return Rig(tiny_model(family), refs), Reference(lambda: tiny_model(family), refs)
+    refs = {name: make_adapter(fresh(), name, folder / name, SCALE.get(family, 0.1)) for name in ADAPTERS}
+    return Rig(fresh(), refs), Reference(fresh, refs)
+
+
+def embedded_model() -> PreTrainedModel:
+    """SmolLM2 in fp32, eager attention; converted from the user's cache or into it."""
+    folder = locate_base_model(Settings.load({})).folder
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
 def prompts(count: int, seed: int, shortest: int = 1, longest: int = 70) -> list[list[int]]:
@@ -122,7 +140,7 @@ def test_a_bad_request_fails_alone_and_its_neighbours_are_unharmed(setup: Setup)
         rig.admit(request_id, mode, prompt, new=4)
     rig.admit("bad", "base", [5, 6, 7], new=4)
     bad = rig.engine._sequences["bad"]
-    bad.tokens[1] = VOCAB + 1  # what admission would have refused: the whole step fails in the embedding
+    bad.tokens[1] = rig.runner.vocab_size + 1  # what admission would have refused: the whole step fails
     rig.run()
     failed = rig.outcomes.pop("bad").failed
     assert failed is not None and failed.code == "engine_error"

@@ -76,7 +76,7 @@ def folder(tmp_path: Path) -> Path:
 def demo(folder: Path, **changes: str) -> Demo:
     program = folder.parent / "program.py"
     program.write_text(PROGRAM)
-    environ = {**os.environ, "RAGTUNE_HOME": str(folder / "home"), **changes}
+    environ = {**os.environ, "RAGTUNE_HOME": str(folder / "home"), "RAGTUNE_TOP_K": "2", **changes}
     return Demo(folder, Commands(environ, [sys.executable, str(program)]))
 
 
