@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import click
-import httpx
 
 from adapters.manifest import AdapterManifest
 from ragtune.home import live_server
+from ragtune.remote import call
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.terminal import print_json, print_table, results, say
@@ -77,7 +77,7 @@ def remove(name: str, yes: bool) -> None:
         click.confirm(f"delete {len(versions)} version(s) of adapter {name!r}?", abort=True)
     server = live_server(Settings.load().home)
     if server:
-        httpx.delete(f"{server}/v1/adapters/{name}", timeout=60).raise_for_status()
+        call("DELETE", server, f"/v1/adapters/{name}")
     else:
         _versions().delete(name)
     say(f"deleted {name}: {len(versions)} version(s)")

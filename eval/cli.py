@@ -10,12 +10,12 @@ from rich.console import Console
 
 from eval.report import report
 from eval.run import plan, run_suite
-from eval.runfile import Item, read_run
+from eval.runfile import Run, read_run
 from eval.show import markdown, show
 from eval.suite import read_suite
 from eval.telling import telling
 from ragtune.errors import Unavailable
-from ragtune.home import live_server
+from ragtune.remote import service_url
 from ragtune.settings import Settings
 from ragtune.terminal import print_json, progress, say
 
@@ -52,24 +52,25 @@ def run(suite: Path, url: str | None, out: Path | None, examples: int, wide: boo
     Example:  ragtune eval run suite.toml --examples 3
     """
     settings, read = Settings.load(), read_suite(suite)
-    target = url or live_server(settings.home) or f"http://{settings.host}:{settings.port}"
+    target = service_url(settings, url)
     folder = out or settings.runs / f"eval-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     questions = plan(read)
-    total = sum(len(arm) for arm in questions)
-    failures: list[Item] = []
+    total = sum(len(arm) + min(len(arm), read.alone) for arm in questions)
+    failures: list[str] = []
     with progress(f"asking {total} questions in {len(questions)} modes", total) as bar:
 
-        def advance(item: Item) -> None:
-            if item.error:
-                failures.append(item)
-            bar.describe(f"{item.arm}, {len(failures)} failed" if failures else item.arm)
+        def advance(arm: str, error: str | None) -> None:
+            if error:
+                failures.append(error)
+            bar.describe(f"{arm}, {len(failures)} failed" if failures else arm)
             bar.advance()
 
         seconds = asyncio.run(run_suite(read, target, folder, questions, advance))
     say(f"{total - len(failures)} of {total} questions answered in {seconds:.0f} s; the run is in {folder}")
-    _show(folder, examples, wide=wide, as_json=as_json, as_markdown=False)
-    if len(failures) == total:
-        raise Unavailable(f"no question was answered; the first failure: {failures[0].error}")
+    made = read_run(folder)
+    _show(made, examples, wide=wide, as_json=as_json, as_markdown=False)
+    if all(item.error for item in made.items):
+        raise Unavailable(f"no question was answered; the first failure: {failures[0]}")
 
 
 @evaluate.command("report")
@@ -86,11 +87,10 @@ def report_(folder: Path, examples: int, wide: bool, as_json: bool, as_markdown:
     """
     if as_json and as_markdown:
         raise click.UsageError("--json and --markdown exclude each other")
-    _show(folder, examples, wide=wide, as_json=as_json, as_markdown=as_markdown)
+    _show(read_run(folder), examples, wide=wide, as_json=as_json, as_markdown=as_markdown)
 
 
-def _show(folder: Path, examples: int, *, wide: bool, as_json: bool, as_markdown: bool) -> None:
-    found = read_run(folder)
+def _show(found: Run, examples: int, *, wide: bool, as_json: bool, as_markdown: bool) -> None:
     made, showcases = report(found), telling(found, examples)
     if as_json:
         print_json({"report": made, "examples": showcases})

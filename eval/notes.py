@@ -27,10 +27,10 @@ def _made_with(report: Report) -> str:
 
 def _latency(report: Report) -> str:
     suite = report.header.suite
-    alone = f"the first {suite.alone} questions of each mode were asked one at a time, the others"
+    alone = f"{suite.alone} questions of each mode, one at a time;"
     return (
-        f"First token, retrieval included: {alone} {suite.concurrency} at once, modes mixed. "
-        "Tokens are means over all questions."
+        f"First token, retrieval included: {alone} all questions were then asked {suite.concurrency} at once, modes "
+        "mixed. Tokens are means over all questions."
     )
 
 

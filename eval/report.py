@@ -26,9 +26,8 @@ class Latency(_Frozen):
 
 
 class Cost(_Frozen):
-    """What answers took: tokens are means a request; `alone` is of requests that ran alone, `loaded` of the rest."""
+    """What answers took: tokens are means a request; `loaded` is with as many others at once as the suite says."""
 
-    alone: Latency | None
     loaded: Latency | None
     prompt_tokens: float | None
     cached_tokens: float | None
@@ -65,6 +64,7 @@ class TaskResult(_Frozen):
 class ArmResult(_Frozen):
     """One arm: quality by task, and what it costs. `training_seconds` is None where a training is not recorded.
 
+    `alone` is of requests that had the service to themselves.
     `versions` lists, for each part of the mode, every version that answered; more than one means it changed meanwhile.
     """
 
@@ -72,6 +72,7 @@ class ArmResult(_Frozen):
     mode: str
     tasks: dict[str, TaskResult]
     cost: Cost
+    alone: Latency | None
     training_seconds: float | None
     versions: dict[str, tuple[str, ...]]
     failed: int
@@ -105,7 +106,7 @@ class Report(_Frozen):
 def report(run: Run) -> Report:
     """The report of a run."""
     suite = run.header.suite
-    leading = {task.name: _leading(task, run.items) for task in suite.tasks}
+    leading = {task.name: _leading(task, suite.arms, run.items) for task in suite.tasks}
     return Report(
         header=run.header,
         arms=tuple(_arm(run.header, arm, _of_arm(run.items, arm.name), leading) for arm in suite.arms),
@@ -123,6 +124,7 @@ def _arm(header: Header, arm: Arm, items: Sequence[Item], leading: Mapping[str, 
             for task in header.suite.asked(arm)
         },
         cost=_cost(items),
+        alone=_latency(header.alone_ms.get(arm.name, ())),
         training_seconds=_training_seconds(header, arm),
         versions=_versions(items),
         failed=sum(item.error is not None for item in items),
@@ -160,16 +162,14 @@ def _slice(task: Task, name: str, items: Sequence[Item]) -> SliceResult:
 def _cost(items: Sequence[Item]) -> Cost:
     usages = [reply.usage for reply in _replies(items)]
     return Cost(
-        alone=_latency([item for item in items if item.alone]),
-        loaded=_latency([item for item in items if not item.alone]),
+        loaded=_latency([reply.timings.first_token_ms for reply in _replies(items)]),
         prompt_tokens=_mean(usage.prompt_tokens for usage in usages),
         cached_tokens=_mean(usage.cached_tokens for usage in usages),
         completion_tokens=_mean(usage.completion_tokens for usage in usages),
     )
 
 
-def _latency(items: Sequence[Item]) -> Latency | None:
-    times = [reply.timings.first_token_ms for reply in _replies(items)]
+def _latency(times: Sequence[float]) -> Latency | None:
     if not times:
         return None
     median, p95 = np.percentile(times, [50, 95])
@@ -189,10 +189,13 @@ def _versions(items: Sequence[Item]) -> dict[str, tuple[str, ...]]:
     return {part: tuple(versions) for part, versions in found.items()}
 
 
-def _leading(task: Task, items: Sequence[Item]) -> set[str]:
-    """The arms that are best on the primary metric, or whose paired difference from the best may be nothing."""
-    arms = dict.fromkeys(item.arm for item in items if item.task == task.name)
-    scores = {arm: _by_example(arm, task.name, task.headline, items) for arm in arms}
+def _leading(task: Task, arms: Sequence[Arm], items: Sequence[Item]) -> set[str]:
+    """The arms that are best on the primary metric, or whose paired difference from the best may be nothing.
+
+    Arms that were asked only a part of the task are no candidates.
+    """
+    whole = [arm.name for arm in arms if task.name not in arm.limits]
+    scores = {arm: _by_example(arm, task.name, task.headline, items) for arm in whole}
     scores = {arm: found for arm, found in scores.items() if found}
     if not scores:
         return set()

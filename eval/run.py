@@ -1,7 +1,7 @@
 """Asking: every arm, every example, over HTTP, into a run file.
 
-The first few questions of each arm are asked one at a time, so that their time to first token is what one user alone
-would see. All others are asked concurrently, in the suite's order, with no pause between two arms: a service that
+First a few questions of each arm are asked one at a time, for one token each: that is the time to first token one user
+alone would see. Then all are asked concurrently, in the suite's order, with no pause between two arms: a service that
 computes modes in one batch stays full until the last answer.
 """
 
@@ -19,12 +19,12 @@ from pathlib import Path
 from eval.client import Service, connect
 from eval.metrics import JSON_METRICS, METRICS, abstention, first_object
 from eval.runfile import Header, Item, Reply, RunWriter
-from eval.suite import UNANSWERABLE, Arm, Suite, Task
+from eval.suite import UNANSWERABLE, Arm, Suite, Task, first_of_each_slice
 from ragtune.examples import Example
 from ragtune.mode import Mode
 from ragtune.wire import Answer, QueryRequest
 
-Advance = Callable[[Item], None]
+Advance = Callable[[str, str | None], None]  # hears of every request: its arm, and the error if it failed
 _GRACE = 10.0  # seconds: the service's own deadline should answer first
 
 
@@ -35,7 +35,6 @@ class Question:
     arm: Arm
     task: Task
     example: Example
-    alone: bool
     refusals: tuple[str, ...] = ()
 
 
@@ -45,13 +44,13 @@ def plan(suite: Suite) -> list[list[Question]]:
     refusals = {name: _refusals(found) for name, found in examples.items()}
     planned = []
     for arm in suite.arms:
-        asked = _in_turn([[(task, example) for example in examples[task.name]] for task in suite.asked(arm)])
-        planned.append(
+        asked = _in_turn(
             [
-                Question(arm, task, example, alone=number < suite.alone, refusals=refusals[task.name])
-                for number, (task, example) in enumerate(asked)
+                [(task, example) for example in first_of_each_slice(examples[task.name], arm.limits.get(task.name))]
+                for task in suite.asked(arm)
             ]
         )
+        planned.append([Question(arm, task, example, refusals[task.name]) for task, example in asked])
     return planned
 
 
@@ -68,11 +67,12 @@ async def run_suite(suite: Suite, url: str, folder: Path, questions: list[list[Q
 
             def keep(item: Item) -> None:
                 writer.write(item)
-                advance(item)
+                advance(item.arm, item.error)
 
+            alone = {asked[0].arm.name: await _time_alone(service, suite, asked, advance) for asked in questions}
             await _ask_all(service, suite, list(chain.from_iterable(questions)), keep)
             seconds = time.monotonic() - began
-            writer.publish(header.model_copy(update={"seconds": round(seconds, 2)}))
+            writer.publish(header.model_copy(update={"alone_ms": alone, "seconds": round(seconds, 2)}))
     return seconds
 
 
@@ -98,21 +98,28 @@ async def _check_arms(service: Service, suite: Suite) -> dict[str, float | None]
     return {str(ref): await service.training_seconds(ref) for ref in sorted(adapters, key=str)}
 
 
-async def _ask_all(service: Service, suite: Suite, questions: list[Question], keep: Advance) -> None:
+async def _time_alone(service: Service, suite: Suite, questions: list[Question], advance: Advance) -> tuple[float, ...]:
+    """Milliseconds to the first token of an arm's first questions; those that fail are left out."""
+    times = []
+    for question in questions[: suite.alone]:
+        outcome = await service.ask(_request(suite, question, max_tokens=1))
+        advance(question.arm.name, outcome.error)
+        if outcome.answer is not None:
+            times.append(outcome.answer.timings.first_token_ms)
+    return tuple(times)
+
+
+async def _ask_all(service: Service, suite: Suite, questions: list[Question], keep: Callable[[Item], None]) -> None:
     free = asyncio.Semaphore(suite.concurrency)
 
     async def one(question: Question) -> None:
         async with free:
             keep(await _ask(service, suite, question))
 
-    for question in questions:
-        if question.alone:
-            await one(question)
     try:
         async with asyncio.TaskGroup() as group:
             for question in questions:
-                if not question.alone:
-                    group.create_task(one(question))
+                group.create_task(one(question))
     except BaseExceptionGroup as failures:  # the first reason is what a person can act on
         raise failures.exceptions[0] from failures
 
@@ -120,10 +127,7 @@ async def _ask_all(service: Service, suite: Suite, questions: list[Question], ke
 async def _ask(service: Service, suite: Suite, question: Question) -> Item:
     """One answer, scored; or the reason why there is none."""
     example, task = question.example, question.task
-    request = QueryRequest(
-        query=example.query, mode=question.arm.mode, max_tokens=task.max_tokens, deadline=suite.timeout
-    )
-    outcome = await service.ask(request)
+    outcome = await service.ask(_request(suite, question, task.max_tokens))
     item = Item(
         arm=question.arm.name,
         task=task.name,
@@ -131,11 +135,16 @@ async def _ask(service: Service, suite: Suite, question: Question) -> Item:
         slice=example.slice,
         query=example.query,
         answers=example.answers,
-        alone=question.alone,
         error=outcome.error,
         retries=outcome.retries,
     )
     return item if outcome.answer is None else item.model_copy(update=_judged(question, outcome.answer))
+
+
+def _request(suite: Suite, question: Question, max_tokens: int) -> QueryRequest:
+    return QueryRequest(
+        query=question.example.query, mode=question.arm.mode, max_tokens=max_tokens, deadline=suite.timeout
+    )
 
 
 def _judged(question: Question, answer: Answer) -> dict[str, object]:

@@ -45,14 +45,16 @@ class Server(_Frozen):
 class Header(_Frozen):
     """What holds for the whole run.
 
-    `training_seconds` is by adapter as the arms write it, None where its training is not recorded; `data` is the
-    SHA-256 of each task's examples file; `seconds` is what the run took.
+    `training_seconds` is by adapter as the arms write it, None where its training is not recorded; `alone_ms` is by arm
+    the time to first token of requests that ran alone; `data` is the SHA-256 of each task's examples file; `seconds` is
+    what the run took.
     """
 
     suite: Suite
     url: str
     server: Server
     training_seconds: dict[str, float | None]
+    alone_ms: dict[str, tuple[float, ...]] = {}
     data: dict[str, str]
     started: str
     seconds: float
@@ -75,8 +77,7 @@ class Reply(_Frozen):
 class Item(_Frozen):
     """One example in one arm, by the arm's name. `reply` and `scores` are empty if it failed: a failure is not a zero.
 
-    `alone` marks the items asked one at a time, whose time to first token is free of queueing. `gold_retrieved` is
-    None where the mode retrieves nothing or the example names no document.
+    `gold_retrieved` is None where the mode retrieves nothing or the example names no document.
     """
 
     arm: str
@@ -85,7 +86,6 @@ class Item(_Frozen):
     slice: str = ""
     query: str
     answers: tuple[str, ...]
-    alone: bool = False
     reply: Reply | None = None
     scores: dict[str, float] = {}
     unparsable: bool = False

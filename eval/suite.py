@@ -12,6 +12,7 @@ max_tokens = 24
 [[arms]]
 mode = "rag"
 label = "retrieval"                   # what reports and comparisons call it; by default the mode
+limits = { knowledge = 30 }           # ask this arm only so many of a task; pairs are formed from what both were asked
 
 [[comparisons]]
 task = "knowledge"
@@ -22,8 +23,10 @@ margin = 20                           # points the lower bound of the difference
 """
 
 import tomllib
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -70,22 +73,16 @@ class Task(_Section):
 
     def read(self) -> list[Example]:
         """The examples asked. Raises RefusedArtifact if they cannot be read."""
-        examples = read_examples(self.examples)
-        seen: dict[str, int] = {}
-        kept = []
-        for example in examples:
-            seen[example.slice] = seen.get(example.slice, 0) + 1
-            if self.limit is None or seen[example.slice] <= self.limit:
-                kept.append(example)
-        return kept
+        return first_of_each_slice(read_examples(self.examples), self.limit)
 
 
 class Arm(_Section):
-    """One mode that is asked everything, or only the tasks named."""
+    """One mode that is asked everything, or only the tasks named, or of a task only the first items of each slice."""
 
     mode: str
     label: str | None = Field(default=None, min_length=1)
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
+    limits: dict[str, Annotated[int, Field(ge=1)]] = Field(default={}, description="by task, below the task's own")
 
     @field_validator("mode")
     @classmethod
@@ -120,7 +117,7 @@ class Suite(_Section):
     arms: tuple[Arm, ...] = Field(min_length=1)
     comparisons: tuple[Comparison, ...] = ()
     concurrency: int = Field(default=32, ge=1, le=256, description="requests at once")
-    alone: int = Field(default=8, ge=0, description="the first questions of each arm, asked one at a time")
+    alone: int = Field(default=8, ge=0, description="questions of each arm whose first token is timed, one at a time")
     timeout: float = Field(default=120, gt=0, description="seconds one request may take")
 
     @model_validator(mode="after")
@@ -130,7 +127,7 @@ class Suite(_Section):
         _all_different("tasks", [task.name for task in self.tasks])
         _all_different("arms", [arm.name for arm in self.arms])
         for arm in self.arms:
-            for name in arm.tasks or ():
+            for name in (*(arm.tasks or ()), *arm.limits):
                 _check("task", name, tasks)
         for comparison in self.comparisons:
             _check("task", comparison.task, tasks)
@@ -144,6 +141,17 @@ class Suite(_Section):
     def asked(self, arm: Arm) -> list[Task]:
         """The tasks an arm is asked."""
         return [task for task in self.tasks if arm.tasks is None or task.name in arm.tasks]
+
+
+def first_of_each_slice(examples: Sequence[Example], limit: int | None) -> list[Example]:
+    """At most `limit` examples of each slice, in order."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for example in examples:
+        seen[example.slice] += 1
+        if limit is None or seen[example.slice] <= limit:
+            kept.append(example)
+    return kept
 
 
 def read_suite(path: Path) -> Suite:

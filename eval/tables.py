@@ -44,10 +44,10 @@ def summary(report: Report) -> Table:
     for task in report.tasks:
         n = max((found.n for result in _results(arms, task) if (found := result.scores.get(task.headline))), default=0)
         heading = (task.name, metric_words(task.headline), f"n = {n}")
-        columns.append(_of_task(arms, task, heading, _metric(task.headline, marked=True)))
+        columns.append(_of_task(arms, task, heading, _metric(task.headline, n)))
         columns += _slices(arms, task)
     columns += [
-        _of_arm(arms, _ALONE, lambda arm: _latency(arm.cost.alone)),
+        _of_arm(arms, _ALONE, lambda arm: _latency(arm.alone)),
         _of_arm(arms, ("prompt", "tokens", "(cached)"), _prompt),
         _of_arm(arms, ("training",), _training),
     ]
@@ -81,7 +81,7 @@ def costs(report: Report) -> Table:
     loaded = ("first token", f"ms, {report.header.suite.concurrency} at once", "p50 / p95")
     columns = (
         _names(arms),
-        _of_arm(arms, _ALONE, lambda arm: _latency(arm.cost.alone)),
+        _of_arm(arms, _ALONE, lambda arm: _latency(arm.alone)),
         _of_arm(arms, loaded, lambda arm: _latency(arm.cost.loaded)),
         _of_arm(arms, ("prompt", "tokens"), lambda arm: _number(arm.cost.prompt_tokens)),
         _of_arm(arms, ("cached", "tokens"), lambda arm: _number(arm.cost.cached_tokens)),
@@ -147,8 +147,17 @@ def _results(arms: Sequence[ArmResult], task: Task) -> list[TaskResult]:
     return [arm.tasks[task.name] for arm in arms if task.name in arm.tasks]
 
 
-def _metric(name: str, marked: bool = False) -> Callable[[TaskResult], Cell]:
-    return lambda result: _score(result.scores.get(name), strong=marked and result.leading)
+def _metric(name: str, n: int | None = None) -> Callable[[TaskResult], Cell]:
+    """With `n`, the items most arms were asked: the best are marked, and who was asked fewer says so."""
+
+    def cell(result: TaskResult) -> Cell:
+        found = result.scores.get(name)
+        shown = _score(found, strong=n is not None and result.leading)
+        if found is None or n is None or found.n >= 0.9 * n:
+            return shown
+        return Cell(shown.text, f"{shown.aside} n = {found.n}", shown.strong)
+
+    return cell
 
 
 def _of_slice(name: str) -> Callable[[TaskResult], Cell]:

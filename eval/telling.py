@@ -35,21 +35,29 @@ class Showcase(_Frozen):
 
 def telling(run: Run, count: int) -> list[Showcase]:
     """The `count` examples on which the arms differ most, tasks in turn, each with the answer of every arm."""
-    ranked = [_ranked(task, run.items) for task in run.header.suite.tasks]
+    arms = [arm.name for arm in run.header.suite.arms]
+    ranked = [_ranked(task, run.items, arms) for task in run.header.suite.tasks]
     longest = max((len(showcases) for showcases in ranked), default=0)
     in_turn = [showcases[place] for place in range(longest) for showcases in ranked if place < len(showcases)]
     return in_turn[:count]
 
 
-def _ranked(task: Task, items: Sequence[Item]) -> list[Showcase]:
-    """The examples that all arms of the task answered, those with the widest spread of scores first."""
+def _ranked(task: Task, items: Sequence[Item], order: Sequence[str]) -> list[Showcase]:
+    """The examples that all arms of the task answered, those with the widest spread of scores first.
+
+    Items come in the order they were answered, which is another one in every run; what is shown must not depend on it.
+    """
     arms = {item.arm for item in items if item.task == task.name}
     groups: dict[str, list[Item]] = {}
     for item in items:
         if item.task == task.name and task.headline in item.scores and not item.slice:
             groups.setdefault(item.example, []).append(item)
-    whole = [group for group in groups.values() if len(group) == len(arms)]
-    whole.sort(key=lambda group: -statistics.pvariance([item.scores[task.headline] for item in group]))
+    whole = [
+        sorted(group, key=lambda item: order.index(item.arm)) for group in groups.values() if len(group) == len(arms)
+    ]
+    whole.sort(
+        key=lambda group: (-statistics.pvariance([item.scores[task.headline] for item in group]), group[0].example)
+    )
     return [_showcase(task, group) for group in whole]
 
 

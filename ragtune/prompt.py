@@ -22,7 +22,7 @@ from ragtune.wire import Passage
 
 Role = Literal["system", "user", "assistant"]
 
-RENDERING = 1  # part of every rendering hash; raise it when `render` changes what it produces
+RENDERING = 2  # part of every rendering hash; raise it when `render` changes what it produces
 
 
 class Message(BaseModel):
@@ -67,19 +67,23 @@ class Prompt:
 def render(
     messages: Sequence[Message], passages: Sequence[Passage], template: Template, tokenizer: ChatTokenizer
 ) -> Prompt:
-    """The prompt for `messages` (the last one from the user) with `passages` laid out by `template`.
+    """The prompt for `messages` (the last one from the user) with `passages`, best first, laid out by `template`.
+
+    Passages are numbered from the best, and the best stands last: a small model reads best what is next to the question
+    (docs/log.md).
 
     Raises InvalidRequest if the messages cannot form a prompt, IncompatibleParts if the model has no chat template.
     """
     if not messages or messages[-1].role != "user":
         raise InvalidRequest("the last message must come from the user", param="messages")
     items = [lay_out(number, passage, template, tokenizer) for number, passage in enumerate(passages, start=1)]
+    items.reverse()
     chat = conversation(messages, items, template, tokenizer)
     text = tokenizer.chat_text(chat)
     token_ids, spans = tokenizer.encode(text)
     _check_neutral(token_ids, chat, tokenizer)
     asked_at = max(text.rfind(chat[-1].content.strip()), 0)  # the same text may stand in the history, too
-    return Prompt(tuple(token_ids), text, _locate(items, text, asked_at, spans))
+    return Prompt(tuple(token_ids), text, _locate(items, text, asked_at, spans)[::-1])
 
 
 def conversation(

@@ -1,13 +1,11 @@
 """`ragtune serve`, `ragtune query`, `ragtune compare`."""
 
 import click
-import httpx
 
-from ragtune.errors import RagtuneError, Unavailable
-from ragtune.home import live_server
+from ragtune.remote import call, service_url
 from ragtune.settings import Settings
 from ragtune.terminal import print_json, print_table, results
-from ragtune.wire import Answer, CompareResponse, ErrorEnvelope
+from ragtune.wire import Answer, CompareResponse
 
 _url = click.option("--url", help="The service; by default the one that runs on this RAGTUNE_HOME.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -45,7 +43,7 @@ def query(text: str, mode: str, max_tokens: int, top_k: int | None, url: str | N
     Example:  ragtune query "How long is the warranty?" --mode rag
     """
     body = {"query": text, "mode": mode, "max_tokens": max_tokens, "top_k": top_k}
-    answer = Answer.model_validate(post(url, "/v1/query", body))
+    answer = Answer.model_validate(_ask(url, "/v1/query", body))
     if as_json:
         print_json(answer)
         return
@@ -73,7 +71,7 @@ def compare(
     Example:  ragtune compare "How long is the warranty?" --mode base --mode rag
     """
     body = {"query": text, "modes": modes, "max_tokens": max_tokens, "top_k": top_k}
-    compared = CompareResponse.model_validate(post(url, "/v1/compare", body))
+    compared = CompareResponse.model_validate(_ask(url, "/v1/compare", body))
     if as_json:
         print_json(compared)
         return
@@ -83,24 +81,8 @@ def compare(
     print_table(("mode", "answer", "prompt tokens", "first token ms"), rows)
 
 
-def post(url: str | None, path: str, body: dict[str, object]) -> object:
-    """The JSON answer of a running service. Raises Unavailable if there is none, and its error if it refuses."""
-    settings = Settings.load()
-    target = url or live_server(settings.home) or f"http://{settings.host}:{settings.port}"
-    try:
-        response = httpx.post(target + path, json={k: v for k, v in body.items() if v is not None}, timeout=300)
-    except httpx.HTTPError as error:
-        raise Unavailable(f"no service answers at {target} ({error}); start one with 'ragtune serve'") from error
-    if response.is_error:
-        raise RagtuneError(_reason(response))
-    return response.json()
-
-
-def _reason(response: httpx.Response) -> str:
-    try:
-        return ErrorEnvelope.model_validate_json(response.content).error.message
-    except ValueError:
-        return f"HTTP {response.status_code}"
+def _ask(url: str | None, path: str, body: dict[str, object]) -> object:
+    return call("POST", service_url(Settings.load(), url), path, body)
 
 
 def _line(answer: Answer) -> str:

@@ -36,8 +36,7 @@ SUITE = {
 
 
 def item(arm: str, number: int, score: float | None, **fields: Any) -> Item:
-    """A knowledge item, failed if it has no score. Its time to first token is 10 ms alone, 100 ms else."""
-    alone = number < 4
+    """A knowledge item, failed if it has no score."""
     reply = Reply(
         id="g",
         text=f"{arm} says [{number}]",
@@ -45,7 +44,7 @@ def item(arm: str, number: int, score: float | None, **fields: Any) -> Item:
         resolved_mode=arm,
         versions={} if arm == "base" else {"index": "handbook@1"},
         usage=Usage(prompt_tokens=10 + number % 2, completion_tokens=2, cached_tokens=4),
-        timings=Timings(first_token_ms=10 if alone else 100),
+        timings=Timings(first_token_ms=100),
     )
     known: dict[str, Any] = {
         "arm": arm,
@@ -53,7 +52,6 @@ def item(arm: str, number: int, score: float | None, **fields: Any) -> Item:
         "example": str(number),
         "query": f"question {number}",
         "answers": ("x",),
-        "alone": alone,
         "reply": None if score is None else reply,
         "error": "HTTP 504: too late" if score is None else None,
         "scores": {} if score is None else {"containment": score, "token_f1": score / 2, "abstention": 0.0},
@@ -79,13 +77,15 @@ def all_items() -> list[Item]:
     return items + [extraction("other-lora", n, 0.5 + n % 2 / 10) for n in range(50)]
 
 
-def run_of(items: Sequence[Item], trained: float | None = 30.0) -> Run:
+def run_of(items: Sequence[Item], trained: float | None = 30.0, limited: bool = False) -> Run:
+    part = [{"mode": "base", "label": "part", "tasks": ["knowledge"], "limits": {"knowledge": 30}}] if limited else []
     server = Server(base="tiny", note="made up", fingerprint="f", device="cpu", max_model_len=64)
     header = Header(
-        suite=Suite.model_validate(SUITE),
+        suite=Suite.model_validate(SUITE | {"arms": SUITE["arms"] + part}),
         url="http://x",
         server=server,
         training_seconds={"my-lora@2": trained, "other-lora": 12.5},
+        alone_ms={"base": (10.0, 11.0, 12.0)},
         data={},
         started="today",
         seconds=3,
@@ -133,10 +133,17 @@ def test_retrieval_is_told_only_of_arms_that_retrieve(made: Report) -> None:
 
 
 def test_times_of_requests_alone_and_together_are_not_mixed(made: Report) -> None:
-    cost = made.arms[0].cost
-    assert cost.alone is not None and (cost.alone.median, cost.alone.p95, cost.alone.n) == (10, 10, 8)
+    cost, alone = made.arms[0].cost, made.arms[0].alone
+    assert alone is not None and (alone.median, alone.n) == (11, 3)
+    assert made.arms[1].alone is None
     assert cost.loaded is not None and cost.loaded.median == 100
     assert (cost.prompt_tokens, cost.cached_tokens) == (10.5, 4)
+
+
+def test_an_arm_that_was_asked_a_part_says_so_and_is_no_candidate_for_the_best() -> None:
+    found = report(run_of([*all_items(), *(item("part", n, 1.0) for n in range(30))], limited=True))
+    assert not found.arms[-1].tasks["knowledge"].leading
+    assert "100 [100, 100] n = 30" in shown(found, wide=False)
 
 
 def test_training_is_summed_over_the_adapters_of_a_mode_and_unknown_where_it_is_not_recorded() -> None:

@@ -80,6 +80,8 @@ def test_a_suite_is_read_with_its_defaults(tmp_path: Path) -> None:
         (('arm = "retrieval"', 'arm = "rag"'), "unknown arm 'rag'"),
         (('task = "knowledge"', 'task = "knowlege"'), "unknown task 'knowlege'; did you mean 'knowledge'?"),
         (('tasks = ["knowledge"]', 'tasks = ["extractio"]'), "unknown task 'extractio'"),
+        (('tasks = ["knowledge"]', "limits = { knowlege = 3 }"), "unknown task 'knowlege'; did you mean 'knowledge'?"),
+        (('tasks = ["knowledge"]', "limits = { knowledge = 0 }"), "greater than or equal to 1"),
         (('tasks = ["knowledge"]', 'tasks = ["extraction"]'), "on 'knowledge', which arm 'retrieval' is not asked"),
         (('metric = "containment"', 'metric = "exact_match"'), "unknown metric of the task 'exact_match'"),
         (('name = "demo"', "name = demo"), "not valid TOML"),
@@ -104,15 +106,25 @@ def test_a_limit_keeps_the_first_of_each_slice(tmp_path: Path) -> None:
     assert [example.id for example in task.read()] == ["0", "1", "unanswerable0", "unanswerable1"]
 
 
-def test_an_arm_is_asked_its_tasks_in_turn_the_first_few_alone(tmp_path: Path) -> None:
+def test_an_arm_is_asked_its_tasks_in_turn(tmp_path: Path) -> None:
     write_examples(tmp_path / "heldout.jsonl", 3, ("", "unanswerable"))
     write_examples(tmp_path / "listings.jsonl", 2)
-    both, one = plan(read_suite(write(tmp_path, f"alone = 3\n{SUITE}")))
+    both, one = plan(read_suite(write(tmp_path, SUITE)))
     assert [question.task.name[0] for question in both] == list("kekekkkk")
-    assert [question.alone for question in both] == [True] * 3 + [False] * 5
     assert len(one) == 6
     assert {question.refusals for question in one} == {("none unanswerable",)}
     assert both[1].refusals == ()
+
+
+def test_an_arm_may_be_asked_only_the_first_of_each_slice_of_a_task(tmp_path: Path) -> None:
+    write_examples(tmp_path / "heldout.jsonl", 3, ("", "unanswerable"))
+    write_examples(tmp_path / "listings.jsonl", 2)
+    limited = SUITE.replace('tasks = ["knowledge"]', "limits = { knowledge = 1 }")
+    whole, part = plan(read_suite(write(tmp_path, limited)))
+    assert [q.example.id for q in part if q.task.name == "knowledge"] == ["0", "unanswerable0"]
+    assert [q.example.id for q in whole if q.task.name == "extraction"] == [
+        q.example.id for q in part if q.task.name == "extraction"
+    ]
 
 
 def test_examples_that_are_missing_are_told_before_anything_is_asked(tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ def test_passages_are_numbered_laid_out_and_found_again_by_their_tokens(tokenize
         "[2] Care > Drying\nDry it — slowly.",
         "[3] manuals/pump.md\nRest.",
     ]
+    at = [prompt.text.index(f"[{number}]") for number in (3, 2, 1)]
+    assert at == sorted(at), "the best passage stands next to the question"
 
 
 def test_a_passage_is_found_where_it_is_laid_out_and_not_where_the_history_quotes_it(tokenizer: ChatTokenizer) -> None:
