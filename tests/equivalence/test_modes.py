@@ -5,6 +5,7 @@ On tiny random models of every family, and, marked slow, on the embedded SmolLM2
 
 import random
 import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -14,26 +15,35 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from adapters.base_model import locate_base_model
+from adapters.tokenizer import load_tokenizer
+from ragtune.demo.company import write_company
 from ragtune.settings import Settings
 from service.engine.attention import attend
 from service.engine.messages import AdapterRef
 from tests.equivalence.harness import ADAPTERS, MODES, Comparison, Reference, Rig, make_adapter
-from tests.tiny import FAMILIES, VOCAB, tiny_model
+from tests.tiny import FAMILIES, tiny_model
 
 Setup = tuple[Rig, Reference]
 
 
 SMOLLM2 = "smollm2"
-SCALE = {SMOLLM2: 0.02}  # of random adapter weights: small enough that 30 layers do not drown in them
+SCALES = {"encoded": 0.15}  # P-tuning's encoder then gives embeddings as large as a token's, as training leaves them
 
 
 @pytest.fixture(scope="module", params=[*FAMILIES, pytest.param(SMOLLM2, marks=pytest.mark.slow)])
 def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """One family's engine with all adapters registered, and its reference."""
     family = request.param
-    fresh = embedded_model if family == SMOLLM2 else partial(tiny_model, family)
     folder = tmp_path_factory.mktemp(family)
-    refs = {name: make_adapter(fresh(), name, folder / name, SCALE.get(family, 0.1)) for name in ADAPTERS}
+    if family == SMOLLM2:
+        text = company_text()
+        refs = {
+            name: make_adapter(embedded_model(), name, folder / name, SCALES.get(name, 0.02), text) for name in ADAPTERS
+        }
+        exact = Reference(lambda: embedded_model().double(), refs)
+        return Rig(embedded_model(), refs, text=text), Reference(embedded_model, refs, exact)
+    fresh = partial(tiny_model, family)
+    refs = {name: make_adapter(fresh(), name, folder / name) for name in ADAPTERS}
     return Rig(fresh(), refs), Reference(fresh, refs)
 
 
@@ -43,10 +53,11 @@ def embedded_model() -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
-def prompts(count: int, seed: int, shortest: int = 1, longest: int = 70) -> list[list[int]]:
-    """Random prompts of random length."""
-    chance = random.Random(seed)
-    return [[chance.randrange(3, VOCAB) for _ in range(chance.randint(shortest, longest))] for _ in range(count)]
+def company_text() -> list[int]:
+    """Documents of the demo's company as tokens: on noise a trained model's logits are ill-conditioned, on text not."""
+    with tempfile.TemporaryDirectory() as folder:
+        documents = [path.read_text() for path in sorted(write_company(Path(folder)).docs.rglob("*.md"))[:40]]
+    return load_tokenizer(locate_base_model(Settings.load({})).folder).encode("\n\n".join(documents))[0]
 
 
 def compare(setup: Setup, requests: dict[str, tuple[str, list[int]]], what: str) -> None:
@@ -62,7 +73,7 @@ def compare(setup: Setup, requests: dict[str, tuple[str, list[int]]], what: str)
 def test_each_mode_alone_equals_peft(setup: Setup, mode: str) -> None:
     rig, _ = setup
     rig.restart()
-    (prompt,) = prompts(1, seed=1, shortest=30)
+    (prompt,) = rig.prompts(1, seed=1, shortest=30)
     rig.admit("one", mode, prompt, new=12)
     rig.run()
     compare(setup, {"one": (mode, prompt)}, mode)
@@ -70,8 +81,8 @@ def test_each_mode_alone_equals_peft(setup: Setup, mode: str) -> None:
 
 def test_adapters_change_the_logits(setup: Setup) -> None:
     """Otherwise all the equalities above and below would be empty."""
-    _, reference = setup
-    (prompt,) = prompts(1, seed=1, shortest=30)
+    rig, reference = setup
+    (prompt,) = rig.prompts(1, seed=1, shortest=30)
     base = reference.logits("base", prompt)[-1]
     for mode in MODES[1:]:
         assert (reference.logits(mode, prompt)[-1] - base).abs().max() > 100 * 1e-4, mode
@@ -80,7 +91,7 @@ def test_adapters_change_the_logits(setup: Setup) -> None:
 def test_a_random_mix_of_all_modes_equals_each_alone(setup: Setup) -> None:
     rig, _ = setup
     rig.restart()
-    texts = prompts(30, seed=2)
+    texts = rig.prompts(30, seed=2)
     requests = {str(i): (MODES[i % len(MODES)], prompt) for i, prompt in enumerate(texts)}
     order = list(requests)
     random.Random(3).shuffle(order)
@@ -94,7 +105,7 @@ def test_a_random_mix_of_all_modes_equals_each_alone(setup: Setup) -> None:
 def test_chunked_prefill_equals_whole(setup: Setup, step_tokens: int) -> None:
     rig, _ = setup
     rig.restart(step_tokens=step_tokens)
-    requests = {mode: (mode, prompt) for mode, prompt in zip(MODES, prompts(10, seed=4, shortest=20), strict=True)}
+    requests = {mode: (mode, prompt) for mode, prompt in zip(MODES, rig.prompts(10, seed=4, shortest=20), strict=True)}
     for request_id, (mode, prompt) in requests.items():
         rig.admit(request_id, mode, prompt, new=3)
     rig.run()
@@ -104,7 +115,7 @@ def test_chunked_prefill_equals_whole(setup: Setup, step_tokens: int) -> None:
 def test_cached_equals_uncached(setup: Setup) -> None:
     rig, _ = setup
     rig.restart()
-    (shared, *tails) = prompts(6, seed=5, shortest=40)
+    (shared, *tails) = rig.prompts(6, seed=5, shortest=40)
     for mode in MODES:
         requests = {f"{mode}-{i}": (mode, shared + tail) for i, tail in enumerate(tails)}
         for request_id, (_, prompt) in requests.items():
@@ -119,7 +130,7 @@ def test_joining_and_leaving_midway_changes_nobody(setup: Setup) -> None:
     rig, _ = setup
     rig.restart(step_tokens=40)
     chance = random.Random(6)
-    requests = {str(i): (MODES[i % 10], prompt) for i, prompt in enumerate(prompts(24, seed=7))}
+    requests = {str(i): (MODES[i % 10], prompt) for i, prompt in enumerate(rig.prompts(24, seed=7))}
     leaving = set(chance.sample(list(requests), 8))
     for request_id, (mode, prompt) in requests.items():
         rig.admit(request_id, mode, prompt, new=chance.randint(2, 10))
@@ -135,7 +146,7 @@ def test_joining_and_leaving_midway_changes_nobody(setup: Setup) -> None:
 def test_a_bad_request_fails_alone_and_its_neighbours_are_unharmed(setup: Setup) -> None:
     rig, _ = setup
     rig.restart()
-    requests = {str(i): (MODES[i], prompt) for i, prompt in enumerate(prompts(5, seed=8))}
+    requests = {str(i): (MODES[i], prompt) for i, prompt in enumerate(rig.prompts(5, seed=8))}
     for request_id, (mode, prompt) in requests.items():
         rig.admit(request_id, mode, prompt, new=4)
     rig.admit("bad", "base", [5, 6, 7], new=4)
@@ -154,10 +165,10 @@ def test_an_adapter_that_overflows_fails_alone_and_leaves_nothing_behind(setup: 
     weights = tmp_path / "overflowing" / "adapter_model.safetensors"
     save_file({name: tensor * 1e30 for name, tensor in load_file(weights).items()}, weights)
     rig.refs["overflowing"] = AdapterRef("overflowing@1", weights.parent, "lora")
-    requests = {str(i): (MODES[i], prompt) for i, prompt in enumerate(prompts(5, seed=9))}
+    requests = {str(i): (MODES[i], prompt) for i, prompt in enumerate(rig.prompts(5, seed=9))}
     for request_id, (mode, prompt) in requests.items():
         rig.admit(request_id, mode, prompt, new=6)
-    rig.admit("bad", "overflowing", prompts(1, seed=10)[0], new=6)
+    rig.admit("bad", "overflowing", rig.prompts(1, seed=10)[0], new=6)
     rig.run()
     failed = rig.outcomes.pop("bad").failed
     assert failed is not None and failed.code == "engine_error" and "finite" in failed.message
@@ -174,7 +185,7 @@ def test_an_unknown_argument_of_the_attention_is_refused() -> None:
 def test_unloading_waits_for_its_last_sequence_and_frees_all_bytes(setup: Setup, tmp_path: Path) -> None:
     rig, _ = setup
     rig.restart()
-    rig.admit("one", "plain", prompts(1, seed=10)[0], new=4)
+    rig.admit("one", "plain", rig.prompts(1, seed=10)[0], new=4)
     while not rig.outcomes["one"].tokens:
         rig.step()
     before = rig.engine.stats().adapter_bytes
