@@ -83,7 +83,8 @@ def build_index(
 
 def build_with_progress(docs: Path, name: str, settings: Settings, max_tokens: int = MAX_TOKENS) -> Built:
     """`build_index` under these settings, with a bar for the person watching."""
-    read_documents(docs)  # a wrong path should be told before the model is loaded
+    check_name(name, "index")
+    read_documents(docs)  # a wrong name or path should be told before the model is loaded
     say("loading the embedding model ...")
     embedder = load_embedder(settings)
     indexes = Indexes(settings.home, Database(settings.database))

@@ -47,9 +47,7 @@ class Template(BaseModel):
 
     system: str = ""
     user: str = "{query}"
-    user_with_passages: str = (
-        "Passages:\n\n{passages}\n\nQuestion: {query} Answer in the words of the passages above."
-    )
+    user_with_passages: str = "Passages:\n\n{passages}\n\nQuestion: {query} Answer in the words of the passages above."
     passage: str = "[{number}] {heading}\n{text}"
     separator: str = "\n\n"
     examples: tuple[FewShot, ...] = ()

@@ -71,9 +71,11 @@ def _log_cause(request: Request, error: Exception) -> None:
 
 def validation_error(error: RequestValidationError) -> InvalidRequest:
     """The first problem in words, with the field's path as `param`."""
-    first = error.errors()[0]
+    problems = error.errors()  # a misspelt field goes before the one that is missing because of it
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     if first["type"] == "json_invalid":
         return InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']}")
     place = [str(part) for part in first["loc"] if part != "body"]
-    message = f"{'.'.join(place) or 'body'}: {first['msg']}"[:_LONGEST]
+    reason = "unknown field" if first["type"] == "extra_forbidden" else first["msg"]
+    message = f"{'.'.join(place) or 'body'}: {reason}"[:_LONGEST]
     return InvalidRequest(message, param=".".join(place)[:_LONGEST] or None)

@@ -41,6 +41,14 @@ async def test_a_body_that_is_no_json_is_a_400_without_a_param(client: httpx.Asy
     assert response.json()["error"]["param"] is None
 
 
+async def test_a_misspelt_field_is_named_before_the_one_missing_because_of_it(
+    client: httpx.AsyncClient,
+) -> None:
+    response = await client.post("/v1/query", json={"qery": "Why?"})
+    message = check(response, 400, "invalid_request_error", "invalid_request")
+    assert (message, response.json()["error"]["param"]) == ("qery: unknown field", "qery")
+
+
 async def test_a_validation_message_is_bounded(client: httpx.AsyncClient) -> None:
     response = await client.post("/v1/query", json={"query": "a", "x" * 100_000: 1})
     check(response, 400, "invalid_request_error", "invalid_request")

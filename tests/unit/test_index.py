@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.build import build_index
+from indexer.build import build_index, build_with_progress
 from indexer.embedding import Vectors
 from indexer.retriever import Retriever
 from indexer.store import Indexes
-from ragtune.errors import IncompatibleParts
+from ragtune.errors import IncompatibleParts, InvalidRequest
+from ragtune.settings import Settings
 from ragtune.store import Database
 from tests.fakes import LetterEmbedder
 
@@ -78,3 +79,8 @@ def test_nothing_is_published_when_embedding_fails(docs: Path, indexes: Indexes,
         build_index(docs, "letters", indexes, Failing())
     assert indexes.versions.names() == []
     assert not list(tmp_path.rglob("passages.jsonl"))
+
+
+def test_an_illegal_name_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="'Handbook' is not a legal name"):
+        build_with_progress(tmp_path / "nowhere", "Handbook", Settings(home=tmp_path, embedding_model="/nowhere"))
