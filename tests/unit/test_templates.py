@@ -61,5 +61,5 @@ def test_a_plain_and_a_few_shot_template_ship_for_each_task() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_template_reads_and_has_examples_if_its_name_says_so(name: str) -> None:
     template = Template.parse((SHIPPED / f"{name}.toml").read_text(encoding="utf-8"), name)
-    assert template.system
+    assert template.system or template.examples
     assert bool(template.examples) == name.endswith("few-shot")
