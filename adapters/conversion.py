@@ -6,15 +6,15 @@ complete, with a file lock so that several processes starting at once convert it
 
 import errno
 import importlib.util
+import io
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
 from ragtune.errors import RefusedArtifact, StorageFull
 from ragtune.terminal import notes
@@ -71,7 +71,8 @@ def _convert_or_leave_nothing(source: Path, target: Path) -> None:
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was killed; we hold the lock
     try:
-        _convert(source, partial)
+        with nullcontext() if notes.is_terminal else redirect_stderr(io.StringIO()):  # in a log, bars are only noise
+            _convert(source, partial)
         partial.rename(target)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -82,8 +83,6 @@ def _convert_or_leave_nothing(source: Path, target: Path) -> None:
 
 
 def _convert(source: Path, folder: Path) -> None:
-    if not notes.is_terminal:  # in a log, a bar is hundreds of lines
-        logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     tokenizer.eos_token = tokenizer.pad_token = _END_OF_TURN  # some versions read <|im_start|> from the file

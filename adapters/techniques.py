@@ -16,14 +16,14 @@ from adapters.recipe import Recipe
 from ragtune.errors import RefusedArtifact
 
 
-def load_base(base: BaseModelInfo, *, packed: bool) -> PreTrainedModel:
-    """The base model in fp32, frozen; `packed` for speed, on the CPU."""
+def load_base(base: BaseModelInfo, *, packed: bool, device: str = "auto") -> PreTrainedModel:
+    """The base model in fp32, frozen, on `device` (auto: CUDA where there is one); `packed` for speed, on the CPU."""
     logging.disable_progress_bar()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         base.folder, dtype=torch.float32, local_files_only=True
     )
     model.requires_grad_(False)
-    if torch.cuda.is_available():
+    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
         return model.to("cuda")
     if packed:
         pack_frozen(model)
@@ -49,10 +49,10 @@ def save(model: PeftModel, folder: Path, base: BaseModelInfo) -> None:
     model.save_pretrained(str(folder), save_embedding_layers=False)  # "auto" would ask the hub
 
 
-def reload(folder: Path, base: BaseModelInfo) -> PeftModel:
+def reload(folder: Path, base: BaseModelInfo, device: str = "auto") -> PeftModel:
     """The saved adapter on a fresh base model, as anyone with plain PEFT would load it."""
     with _quiet():
-        return PeftModel.from_pretrained(load_base(base, packed=False), str(folder)).eval()
+        return PeftModel.from_pretrained(load_base(base, packed=False, device=device), str(folder)).eval()
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
     _report(rendered)
     torch.set_num_threads(threads)  # FAISS was told to use one thread, and may share its OpenMP runtime with torch
     folder = settings.runs / f"{recipe.name}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-    trained = _train(recipe, rendered.items, base, tokenizer.eos_ids[0], folder)
+    trained = _train(recipe, rendered.items, base, tokenizer.eos_ids[0], folder, settings.device)
     _record(recipe, written, rendered.items, context, base, tokenizer, trained).write(folder)
     return Adapters(settings.home, database, base, [settings.runs]).add(recipe.name, folder)
 
@@ -122,9 +122,9 @@ def _report(rendered: Rendered) -> None:
             say(f"left out: {len(ids)} examples {why}: {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''}")
 
 
-def _train(recipe: Recipe, items: list[Item], base: BaseModelInfo, pad: int, folder: Path) -> Trained:
+def _train(recipe: Recipe, items: list[Item], base: BaseModelInfo, pad: int, folder: Path, device: str) -> Trained:
     """Train, save, and make sure that what was saved is what was trained."""
-    model = wrap(load_base(base, packed=True), recipe, base)
+    model = wrap(load_base(base, packed=True, device=device), recipe, base)
     trainable, everything = model.get_nb_trainable_parameters()
     say(f"{recipe.method}: {trainable:,} trainable parameters, {trainable / everything:.2%} of {everything:,}")
     steps, seconds = _run(model, plan(items, recipe), recipe, pad)
@@ -133,7 +133,7 @@ def _train(recipe: Recipe, items: list[Item], base: BaseModelInfo, pad: int, fol
     rate, memory = sum(s.tokens for s in steps) / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     say(f"loss {first:.3f} -> {last:.3f} in {len(steps)} steps, {rate:.0f} tokens/s, peak memory {memory:.1f} GB")
     save(model, folder, base)
-    _check_reload(model, folder, base, plan(items, recipe)[0], pad)
+    _check_reload(model, reload(folder, base, device), plan(items, recipe)[0], pad)
     return Trained(steps, seconds, trainable, last)
 
 
@@ -180,10 +180,10 @@ def _record(
     )
 
 
-def _check_reload(model: PeftModel, folder: Path, base: BaseModelInfo, items: list[Item], pad: int) -> None:
-    """Load the adapter in plain PEFT and compare its loss. Raises RefusedArtifact if it is not what was trained."""
+def _check_reload(model: PeftModel, reloaded: PeftModel, items: list[Item], pad: int) -> None:
+    """Compare the loss of what plain PEFT loads again. Raises RefusedArtifact if it is not what was trained."""
     with torch.no_grad():
-        trained, loaded = (float(batch_loss(m, items, pad)) for m in (model, reload(folder, base)))
+        trained, loaded = (float(batch_loss(m, items, pad)) for m in (model, reloaded))
     if not abs(trained - loaded) <= _RELOAD_TOLERANCE:  # so written, it catches losses that are no numbers, too
         raise RefusedArtifact(f"the saved adapter has loss {loaded:.4f} where the trained one has {trained:.4f}")
 

@@ -47,7 +47,11 @@ def read_documents(folder: Path) -> tuple[list[Document], list[Problem]]:
     """
     documents: dict[str, Document] = {}
     problems: list[Problem] = []
+    root = folder.resolve()
     for path in _files(folder):
+        if not path.resolve().is_relative_to(root):
+            problems.append(Problem(source=path.name, reason="a link that leads out of the folder"))
+            continue
         for item in _read(path, path.relative_to(folder).as_posix() if folder.is_dir() else path.name):
             if isinstance(item, Problem):
                 problems.append(item)
@@ -70,6 +74,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read(path: Path, name: str) -> Iterator[Document | Problem]:
+    if not name.isprintable():
+        yield Problem(source=ascii(name), reason="the file's name is not readable text")
+        return
     try:
         if path.stat().st_size > _MOST_BYTES:
             yield Problem(source=name, reason=f"larger than {_MOST_BYTES >> 20} MiB")
@@ -92,13 +99,16 @@ def _read(path: Path, name: str) -> Iterator[Document | Problem]:
 
 
 def _records(text: str, name: str) -> Iterator[Document | Problem]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             record = _Record.model_validate(json.loads(line))
-        except (json.JSONDecodeError, ValidationError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else _first(error)
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # no JSON, not the shape, a number without end, nested without end
+            reason = _first(error) if isinstance(error, ValidationError) else str(error).partition(": line")[0]
             yield Problem(source=f"{name}, line {number}", reason=reason)
         else:
             yield Document(record.id, record.title, record.text)

@@ -93,14 +93,15 @@ class Embedder:
 
 def load_embedder(settings: Settings) -> Embedder:
     """The embedding model these settings name. Raises Unavailable or InvalidRequest with what to do."""
+    device = None if settings.device == "auto" else settings.device
     if settings.embedding_model == EMBEDDED:
-        return Embedder(embedded_folder(), id=EMBEDDED_ID)
+        return Embedder(embedded_folder(), id=EMBEDDED_ID, device=device)
     path = Path(settings.embedding_model)
     looks_local = path.is_absolute() or settings.embedding_model.startswith((".", "~"))
     if looks_local and not path.expanduser().is_dir():
         raise InvalidRequest(f"RAGTUNE_EMBEDDING_MODEL: there is no folder {path}", param="embedding_model")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    return Embedder(path.expanduser() if path.expanduser().is_dir() else settings.embedding_model)
+    return Embedder(path.expanduser() if path.expanduser().is_dir() else settings.embedding_model, device=device)
 
 
 def embedded_folder() -> Path:

@@ -34,7 +34,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RagtuneError)
     async def known(request: Request, error: RagtuneError) -> Response:
-        if error.code == RagtuneError.code:
+        if error.code == RagtuneError.code or (error.status >= 500 and error.__cause__ is not None):
             _log_cause(request, error)
         if error.param == "mode" and request.url.path.endswith("/completions"):
             error.param = "model"  # what OpenAI's routes call it

@@ -48,9 +48,10 @@ class Engine(Protocol):
 
 @dataclass
 class Lifecycle:
-    """Whether new work is taken."""
+    """Whether new work is taken, and how much is on its way to the engine."""
 
     draining: bool = False
+    preparing: int = 0
 
 
 @dataclass(frozen=True)

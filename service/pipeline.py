@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from ragtune.errors import ContextLengthExceeded, IncompatibleParts, Unavailable
+from ragtune.errors import ContextLengthExceeded, IncompatibleParts, InvalidRequest, Overloaded, Unavailable
 from ragtune.prompt import Message, Prompt, render, within_budget
 from ragtune.wire import Answer, CitedPassage, FinishReason, Passage, Sampling, Timings, Usage
 from service.catalog import Configuration
@@ -62,6 +62,17 @@ class Prepared:
 
 async def prepare(ask: Ask, parts: Parts) -> Prepared:
     """All that may still fail with an HTTP status happens here, before the first byte."""
+    limit = parts.settings.max_running + parts.settings.max_waiting
+    if parts.engine.in_flight + parts.lifecycle.preparing >= limit:  # before retrieval: a full house is told at once
+        raise Overloaded(f"{limit} requests are running or waiting; try again shortly")
+    parts.lifecycle.preparing += 1
+    try:
+        return await _admitted(ask, parts)
+    finally:
+        parts.lifecycle.preparing -= 1
+
+
+async def _admitted(ask: Ask, parts: Parts) -> Prepared:
     started = time.monotonic()
     configuration = parts.catalog.resolve(ask.mode)
     found, retrieval_ms = await _retrieve(ask, configuration, parts)
@@ -188,7 +199,7 @@ async def _retrieve(ask: Ask, configuration: Configuration, parts: Parts) -> tup
     question = ask.messages[-1].content
     try:
         found = await asyncio.to_thread(parts.retriever.search, configuration.index, question, top_k)
-    except (OSError, RuntimeError) as error:  # deleted since it was resolved, or damaged
+    except (OSError, RuntimeError, ValueError, IndexError) as error:  # deleted since it was resolved, or damaged
         raise Unavailable(f"index {configuration.index} cannot be read; if it is still listed, rebuild it") from error
     return found, 1e3 * (time.monotonic() - started)
 
@@ -203,6 +214,9 @@ def _prompt(ask: Ask, passages: list[Passage], configuration: Configuration, par
         return render(ask.messages, passages, configuration.template, parts.tokenizer)
     if "template" in configuration.versions:
         raise IncompatibleParts("a raw prompt takes no template; use /v1/chat/completions or /v1/query")
+    vocabulary = parts.engine.info.vocab_size
+    if not all(0 <= token < vocabulary for token in ask.prompt_ids):
+        raise InvalidRequest(f"the prompt has token ids outside 0..{vocabulary - 1}", param="prompt")
     return Prompt(ask.prompt_ids, parts.tokenizer.decode(ask.prompt_ids))
 
 

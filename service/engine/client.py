@@ -1,12 +1,15 @@
 """The engine as the server sees it: `admit` gives a stream of tokens.
 
 The bound on the queue is kept here, so that a full queue is answered at once, however long the engine's present step
-takes. One thread reads the pipe and hands events to the event loop; everything else happens in the event loop.
+takes. One thread reads the pipe and hands events to the event loop, another writes to it, as a full pipe would hold up
+the loop until the engine's step is over; everything else happens in the event loop.
 """
 
 import asyncio
+import contextlib
 import logging
 import multiprocessing
+import queue
 import threading
 from collections.abc import AsyncIterator, Callable
 from itertools import chain
@@ -101,8 +104,13 @@ class EngineClient:
         self._stats: list[asyncio.Future[EngineStats]] = []
         self._loop = asyncio.get_running_loop()
         self._closed = False
-        self._reader = threading.Thread(target=self._read, name="engine-reader", daemon=True)
-        self._reader.start()
+        self._outbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=work, name=f"engine-{name}", daemon=True)
+            for name, work in (("reader", self._read), ("writer", self._write))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @classmethod
     async def start(cls, settings: Settings, base_folder: Path) -> "EngineClient":
@@ -182,7 +190,9 @@ class EngineClient:
             log.warning("the engine did not end in time and is killed")
             self._child.kill()
             await asyncio.to_thread(self._child.join)
-        await asyncio.to_thread(self._reader.join, 5)
+        self._outbox.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, 5)
         self._pipe.close()
 
     def _check_alive(self) -> None:
@@ -190,15 +200,17 @@ class EngineClient:
             raise Unavailable("the engine is not running; restart the service")
 
     def _send(self, message: ToEngine) -> None:
-        try:
-            self._pipe.send(message)
-        except OSError as error:
-            self._lost()
-            raise Unavailable("the engine is not running; restart the service") from error
+        self._outbox.put(message)
 
     def _cancel(self, request_id: str) -> None:
         if self._streams.pop(request_id, None) is not None and not self._closed:
             self._send(Cancel(request_id))
+
+    def _write(self) -> None:
+        """The writer thread: messages to the pipe, until there is a None. That the pipe is gone, the reader notices."""
+        while (message := self._outbox.get()) is not None:
+            with contextlib.suppress(OSError):
+                self._pipe.send(message)
 
     def _read(self) -> None:
         """The reader thread: events from the pipe to the event loop, until the pipe closes."""

@@ -101,7 +101,6 @@ class Engine:
 
     def load(self, ref: AdapterRef) -> list[ToServer]:
         """Start to read an adapter beside the steps; LoadDone follows, at once if it is in memory."""
-        self._unloading.discard(ref.key)
         if ref.key in self.runner.loaded:
             return [LoadDone(ref.key)]
         if ref.key not in self._loading:
@@ -189,7 +188,7 @@ class Engine:
 
     def _fail(self, sequence: Sequence, code: FailureCode, message: str) -> Failed:
         if code == "engine_error":
-            self.runner.clear(sequence)
+            self.runner.clear(self.scheduler.blocks.disown(sequence.table))
         self.cancel(sequence.id)
         return Failed(sequence.id, code, message)
 

@@ -69,6 +69,13 @@ class KVBlocks:
             self._block[content] = block
             self._hash[block] = content
 
+    def disown(self, blocks: list[int]) -> list[int]:
+        """Those of `blocks` that nobody else uses, their content forgotten: it must not be taken over any more."""
+        own = [block for block in blocks if self._uses[block] == 1]
+        for block in own:
+            self._forget(block)
+        return own
+
     def release(self, blocks: list[int]) -> None:
         """Give blocks back. The end of a sequence is overwritten before its beginning, which others may share."""
         for block in reversed(blocks):

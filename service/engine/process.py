@@ -42,7 +42,8 @@ _LOADER_POLL = 0.002  # seconds between looks while only an adapter is being rea
 
 def run(pipe: Connection, settings: Settings, folder: Path) -> None:
     """Load the model, then serve the pipe until it closes or a Shutdown comes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when we end
+    for everyone in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the server decides when we end
+        signal.signal(everyone, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     sys.setswitchinterval(0.0002)  # the loader thread must not hold up a step's many small operations
     try:

@@ -7,6 +7,7 @@ more forward per step.
 """
 
 import os
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from adapters.weights import load_lora, load_prefix, load_soft_prompt
+from ragtune.errors import RefusedArtifact
 from service.engine import attention
 from service.engine.linear import Adapters, Delta, Head, Segment, install, stack_deltas
 from service.engine.messages import AdapterRef
@@ -78,6 +80,8 @@ class Runner:
 
     def read(self, ref: AdapterRef) -> Loaded:
         """Read an adapter's files; touches nothing a step uses, so any thread may do it. Raises RefusedArtifact."""
+        if not ref.folder.is_dir():
+            raise RefusedArtifact(f"adapter {ref.key.partition('#')[0]} was deleted meanwhile")
         if ref.kind == "lora":
             pairs = load_lora(ref.folder).modules
             named = {name: (pair.a, pair.b, pair.scale) for name, pair in pairs.items()}
@@ -134,9 +138,9 @@ class Runner:
         logits: Tensor = output.logits[0]
         return logits
 
-    def clear(self, sequence: Sequence) -> None:
-        """Zero the KV of a sequence that produced something non-finite."""
-        self.store.clear(sequence.table)
+    def clear(self, blocks: Items[int]) -> None:
+        """Zero these KV blocks: a sequence that failed may have left something non-finite in them."""
+        self.store.clear(blocks)
 
     def _embeddings(self, slices: tuple[Slice, ...]) -> Tensor:
         """(1, T, hidden): the embedding of each token, and the learned one of each virtual token."""

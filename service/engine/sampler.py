@@ -14,6 +14,7 @@ from ragtune.wire import Sampling
 
 _GOLDEN = 0x9E3779B97F4A7C15  # odd multiplier of SplitMix64: neighbouring (seed, index) pairs give unrelated streams
 _MASK = (1 << 64) - 1
+_COLDEST = 1e-5  # below, dividing by the temperature overflows; here all but equal logits are out of reach already
 
 
 class NonFiniteLogits(Exception):
@@ -37,7 +38,7 @@ def sample(logits: Tensor, samplings: Items[Sampling], indices: Items[int]) -> l
 
 
 def _draw(logits: Tensor, sampling: Sampling, index: int) -> int:
-    logits = logits / sampling.temperature
+    logits = (logits - logits.max()) / max(sampling.temperature, _COLDEST)
     if 0 < sampling.top_k < logits.shape[0]:
         smallest = logits.topk(sampling.top_k).values[-1]
         logits = logits.masked_fill(logits < smallest, float("-inf"))
@@ -53,4 +54,5 @@ def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     """Zero all but the fewest most likely tokens whose probabilities reach `top_p`; the likeliest always stays."""
     ordered, order = probabilities.sort(descending=True)
     beyond = ordered.cumsum(dim=-1) - ordered >= top_p
+    beyond[0] = False
     return probabilities.index_fill(-1, order[beyond], 0.0)

@@ -24,6 +24,7 @@ from service.parts import Parts
 
 M = TypeVar("M", bound=BaseModel)
 _NICE = 10
+_KEPT = 2  # versions of an adapter that stay in memory; an older one is loaded again by the request that names it
 
 
 class Described(BaseModel, Generic[M]):
@@ -98,6 +99,7 @@ class Published(BaseModel):
 def adapters(parts: Parts) -> APIRouter:
     """/v1/adapters."""
     routes = APIRouter(prefix="/v1/adapters", tags=["adapters"])
+    unloading: set[asyncio.Task[int]] = set()
 
     @routes.get("")
     async def adapters_list() -> list[Described[AdapterManifest]]:
@@ -106,9 +108,16 @@ def adapters(parts: Parts) -> APIRouter:
 
     @routes.put("/{name}")
     async def adapters_put(name: str, body: FromPath) -> Described[AdapterManifest]:
-        """Register a PEFT folder as the next version of `name`, and load it; requests in flight keep theirs."""
+        """Register a PEFT folder as the next version of `name`, and load it; requests in flight keep theirs.
+
+        All but the newest two versions leave the engine's memory once nobody uses them.
+        """
         version = await asyncio.to_thread(parts.adapters.add, name, body.path)
         await parts.engine.load(reference(version))
+        for old in parts.adapters.versions.of(name)[:-_KEPT]:
+            task = asyncio.create_task(parts.engine.unload(reference(old).key))  # waits for whoever uses it, we do not
+            unloading.add(task)
+            task.add_done_callback(unloading.discard)
         return Described.of(version)
 
     @routes.get("/{name}")

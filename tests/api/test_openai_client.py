@@ -84,5 +84,7 @@ async def test_errors_arrive_as_the_clients_own(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="1024") as long:
         await client.completions.create(model="base", prompt="x" * 2000)
     assert long.value.code == "context_length_exceeded"
+    with pytest.raises(openai.BadRequestError, match="token ids outside"):
+        await client.completions.create(model="base", prompt=[-1, 5])
     with pytest.raises(openai.UnprocessableEntityError):
         await client.chat.completions.create(model="my-lora+other-lora", messages=[QUESTION])

@@ -76,6 +76,7 @@ async def test_registering_adapters_while_16_streams_run_fails_none_and_the_next
         assert answer.json()["resolved_mode"] == f"fresh@{number}"
     assert not any(task.done() for task in streams), "the streams ended too early to prove anything"
     assert await asyncio.gather(*streams) == [150] * 16
-    assert {f"fresh@{n}" for n in (1, 2, 3)} <= {key.partition("#")[0] for key in (await parts.engine.stats()).adapters}
+    loaded = {key.partition("#")[0] for key in (await parts.engine.stats()).adapters}
+    assert loaded & {"fresh@1", "fresh@2", "fresh@3"} == {"fresh@2", "fresh@3"}, "the newest two stay in memory"
     await client.delete("/v1/adapters/fresh")
     assert not any(key.startswith("fresh@") for key in (await parts.engine.stats()).adapters)

@@ -158,6 +158,23 @@ def test_a_bad_request_fails_alone_and_its_neighbours_are_unharmed(setup: Setup)
     compare(setup, requests, "beside a failure")
 
 
+def test_a_failed_request_leaves_alone_what_its_neighbours_share_with_it(setup: Setup) -> None:
+    rig, _ = setup
+    rig.restart()
+    (shared,) = rig.prompts(1, seed=11, shortest=60)
+    rig.admit("running", "base", shared, new=8)
+    while not rig.outcomes["running"].tokens:
+        rig.step()
+    rig.admit("bad", "base", [*shared, 5, 6, 7], new=4)
+    rig.engine._sequences["bad"].tokens[-1] = rig.runner.vocab_size + 1
+    rig.run()
+    assert rig.outcomes.pop("bad").failed is not None
+    rig.admit("later", "base", [*shared, 9, 9], new=4)
+    rig.run()
+    assert rig.finished["later"].cached_tokens >= 48  # type: ignore[attr-defined]
+    compare(setup, {"running": ("base", shared), "later": ("base", [*shared, 9, 9])}, "sharing with a failure")
+
+
 def test_an_adapter_that_overflows_fails_alone_and_leaves_nothing_behind(setup: Setup, tmp_path: Path) -> None:
     rig, _ = setup
     rig.restart()
@@ -180,6 +197,19 @@ def test_an_unknown_argument_of_the_attention_is_refused() -> None:
     q = torch.zeros(1, 2, 3, 4)
     with pytest.raises(TypeError, match="s_aux"):
         attend(torch.nn.Module(), q, q, q, None, scaling=1.0, step=None, s_aux=q)  # type: ignore[arg-type]
+
+
+def test_an_unload_that_waits_is_not_forgotten_when_another_request_comes(setup: Setup) -> None:
+    rig, _ = setup
+    rig.restart()
+    rig.admit("one", "narrow", rig.prompts(1, seed=12)[0], new=4)
+    while not rig.outcomes["one"].tokens:
+        rig.step()
+    assert rig.engine.unload("narrow@1") == []
+    rig.admit("two", "narrow", rig.prompts(1, seed=13)[0], new=4)
+    rig.run()
+    assert [len(rig.outcomes[name].tokens) for name in ("one", "two")] == [4, 4]
+    assert "narrow@1" not in rig.engine.stats().adapters
 
 
 def test_unloading_waits_for_its_last_sequence_and_frees_all_bytes(setup: Setup, tmp_path: Path) -> None:

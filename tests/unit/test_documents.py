@@ -1,5 +1,6 @@
 """Reading documents: every broken file is reported, none stops the rest."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,23 @@ def test_a_missing_or_empty_folder_is_refused_with_what_it_needs(tmp_path: Path,
         folder.mkdir()
     with pytest.raises(RefusedArtifact, match=r"no folder|no document"):
         read_documents(folder)
+
+
+def test_no_record_however_strange_ends_the_reading(tmp_path: Path) -> None:
+    good = json.dumps({"id": "good", "text": "one\u2028line"}, ensure_ascii=False)
+    lines = [good, '{"id": "n", "text": ' + "9" * 5000 + "}", "[" * 100_000, '{"id": "b"}']
+    (tmp_path / "records.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    documents, problems = read_documents(tmp_path)
+    assert [document.id for document in documents] == ["good"]
+    assert [problem.source for problem in problems] == [f"records.jsonl, line {n}" for n in (2, 3, 4)]
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("a secret")
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_text("public")
+    (docs / "link.txt").symlink_to(tmp_path / "secret.txt")
+    documents, problems = read_documents(docs)
+    assert [document.text for document in documents] == ["public"]
+    assert "leads out of the folder" in problems[0].reason

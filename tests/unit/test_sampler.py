@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+import pytest
 import torch
 
 from ragtune.wire import Sampling
@@ -52,3 +53,9 @@ def test_a_row_that_is_not_finite_fails_alone() -> None:
     tokens = sample(torch.stack([LOGITS, broken, LOGITS]), [Sampling()] * 3, [0, 0, 0])
     assert tokens[0] == tokens[2] == 0
     assert isinstance(tokens[1], NonFiniteLogits)
+
+
+@pytest.mark.parametrize("extreme", [{"temperature": 1e-40}, {"temperature": 1.0, "top_p": 1e-46}])
+def test_the_smallest_legal_values_choose_the_likeliest_token(extreme: dict[str, float]) -> None:
+    logits = torch.tensor([[1.0, 30.0, -4.0], [2.0, -1e30, 1.5]])
+    assert sample(logits, [Sampling(seed=3, **extreme)] * 2, [0, 0]) == [1, 0]
