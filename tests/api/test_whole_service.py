@@ -70,13 +70,15 @@ async def test_registering_adapters_while_16_streams_run_fails_none_and_the_next
     while parts.engine.in_flight < 16:
         await asyncio.sleep(0.002)
     for number, folder in enumerate(folders, start=1):
-        put = await client.put("/v1/adapters/fresh", json={"path": str(folder)})
-        assert put.json()["version"] == f"fresh@{number}", put.text
-        answer = await client.post("/v1/query", json={"query": "Now?", "mode": "fresh", "max_tokens": 2})
-        assert answer.json()["resolved_mode"] == f"fresh@{number}"
+        put = await client.put("/v1/adapters/arriving", json={"path": str(folder)})
+        assert put.json()["version"] == f"arriving@{number}", put.text
+        answer = await client.post("/v1/query", json={"query": "Now?", "mode": "arriving", "max_tokens": 2})
+        assert answer.json()["resolved_mode"] == f"arriving@{number}"
     assert not any(task.done() for task in streams), "the streams ended too early to prove anything"
     assert await asyncio.gather(*streams) == [150] * 16
     loaded = {key.partition("#")[0] for key in (await parts.engine.stats()).adapters}
-    assert loaded & {"fresh@1", "fresh@2", "fresh@3"} == {"fresh@2", "fresh@3"}, "the newest two stay in memory"
-    await client.delete("/v1/adapters/fresh")
-    assert not any(key.startswith("fresh@") for key in (await parts.engine.stats()).adapters)
+    assert loaded & {"arriving@1", "arriving@2", "arriving@3"} == {"arriving@2", "arriving@3"}, (
+        "the newest two stay in memory"
+    )
+    await client.delete("/v1/adapters/arriving")
+    assert not any(key.startswith("arriving@") for key in (await parts.engine.stats()).adapters)
