@@ -30,6 +30,9 @@ class Engine(Protocol):
     def in_flight(self) -> int:
         """Generations admitted and not ended."""
 
+    def check_room(self, coming: int = 0) -> None:
+        """Raises Overloaded if there is no place once `coming` others have taken theirs."""
+
     async def admit(self, generation: Generation) -> Stream:
         """Queue a generation; raises Overloaded at once if the queue is full."""
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from ragtune.errors import ContextLengthExceeded, IncompatibleParts, InvalidRequest, Overloaded, Unavailable
+from ragtune.errors import ContextLengthExceeded, IncompatibleParts, InvalidRequest, Unavailable
 from ragtune.prompt import Message, Prompt, render, within_budget
 from ragtune.wire import Answer, CitedPassage, FinishReason, Passage, Sampling, Timings, Usage
 from service.catalog import Configuration
@@ -62,9 +62,7 @@ class Prepared:
 
 async def prepare(ask: Ask, parts: Parts) -> Prepared:
     """All that may still fail with an HTTP status happens here, before the first byte."""
-    limit = parts.settings.max_running + parts.settings.max_waiting
-    if parts.engine.in_flight + parts.lifecycle.preparing >= limit:  # before retrieval: a full house is told at once
-        raise Overloaded(f"{limit} requests are running or waiting; try again shortly")
+    parts.engine.check_room(parts.lifecycle.preparing)  # before retrieval, so that a full house is told at once
     parts.lifecycle.preparing += 1
     try:
         return await _admitted(ask, parts)

@@ -74,11 +74,15 @@ class EchoEngine:
         """Generations admitted and not ended."""
         return len(self._streams)
 
+    def check_room(self, coming: int = 0) -> None:
+        """Raises Overloaded if there is no place once `coming` others have taken theirs."""
+        if self.in_flight + coming >= self._limit:
+            raise Overloaded(f"{self._limit} requests are running or waiting; try again shortly")
+
     async def admit(self, generation: Generation) -> Stream:
         """Queue a generation. Raises Overloaded at once if the queue is full, Unavailable after `close`."""
         self._check_alive()
-        if self.in_flight >= self._limit:
-            raise Overloaded(f"{self._limit} requests are running or waiting; try again shortly")
+        self.check_room()
         stream = Stream(generation.request_id, self._cancel)
         self.generations.append(generation)
         self._streams[generation.request_id] = stream

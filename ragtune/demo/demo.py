@@ -21,8 +21,9 @@ from ragtune.demo.commands import Commands
 from ragtune.demo.company import SEED, write_company
 from ragtune.demo.stages import Done, Stages, fingerprint, print_bill
 from ragtune.errors import RagtuneError, UnknownName
+from ragtune.examples import read_examples
 from ragtune.mode import Ref
-from ragtune.settings import PREFIX
+from ragtune.settings import PREFIX, Settings
 from ragtune.store import Database
 from ragtune.terminal import results, say
 from ragtune.versions import Versions
@@ -110,7 +111,8 @@ class Demo:
         self.commands.run("eval", "report", str(self.evaluation), "--examples", str(EXAMPLES))
         results.print()
         print_bill(outcome.stages)
-        places = {"home": shlex.quote(str(self.home)), "run": _near(self.evaluation)}
+        asked = read_examples(self.folder / "knowledge-heldout.jsonl")[0].query
+        places = {"home": shlex.quote(str(self.home)), "run": _near(self.evaluation), "question": shlex.quote(asked)}
         results.print(_GO_ON.format(**places, top_k=self.commands.environ[f"{PREFIX}TOP_K"]), markup=False)
 
     def keep_serving(self) -> None:
@@ -166,7 +168,7 @@ class Demo:
         return fingerprint(*(p if p.exists() else part for p, part in zip(paths, parts, strict=True)), *settings)
 
     def _versions(self, kind: str) -> Versions[_Anything]:
-        return Versions(self.home, Database(self.home / "ragtune.db"), kind, _Anything)
+        return Versions(self.home, Database(Settings(home=self.home).database), kind, _Anything)
 
     def _current(self, kind: str, name: str) -> str:
         return str(self._versions(kind).resolve(Ref(name)))
@@ -192,7 +194,7 @@ Go on: ask it yourself, with the environment's `ragtune` (in .venv/bin after `ma
 
   export RAGTUNE_HOME={home} RAGTUNE_TOP_K={top_k}
   ragtune serve                         # then, in another terminal with the same settings:
-  ragtune compare "Who designed the Lumeanex 8?" --mode base --mode rag --mode knowledge-lora+rag
+  ragtune compare {question} --mode base --mode rag --mode knowledge-lora+rag
   ragtune eval report {run} --wide      # every metric and all costs
   ragtune index build YOUR-DOCS --name mine && ragtune query "..." --mode rag:mine
 """

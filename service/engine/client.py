@@ -142,11 +142,15 @@ class EngineClient:
         """Generations admitted and not ended."""
         return len(self._streams)
 
+    def check_room(self, coming: int = 0) -> None:
+        """Raises Overloaded if there is no place once `coming` others have taken theirs."""
+        if len(self._streams) + coming >= self._limit:
+            raise Overloaded(f"{self._limit} requests are running or waiting; try again shortly")
+
     async def admit(self, generation: Generation) -> Stream:
         """Queue a generation. Raises Overloaded at once if the queue is full, Unavailable if the engine is gone."""
         self._check_alive()
-        if len(self._streams) >= self._limit:
-            raise Overloaded(f"{self._limit} requests are running or waiting; try again shortly")
+        self.check_room()
         if generation.request_id in self._streams:
             raise EngineFault(f"request id {generation.request_id!r} is in use")
         stream = Stream(generation.request_id, self._cancel)

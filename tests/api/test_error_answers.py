@@ -1,7 +1,9 @@
 """Every row of the error table that a request can reach, as it is answered."""
 
 import asyncio
+import dataclasses
 import logging
+import threading
 import time
 from collections.abc import Awaitable
 from pathlib import Path
@@ -91,6 +93,27 @@ async def test_a_full_queue_is_answered_at_once(call: Call, make_parts: Make) ->
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
     assert engine.in_flight == 0
+
+
+async def test_requests_still_retrieving_count_so_the_one_too_many_is_told_at_once(
+    call: Call, make_parts: Make
+) -> None:
+    parts = make_parts(EchoEngine(slots=1, waiting=1))
+    goes_on = threading.Event()
+
+    class Slow:
+        def search(self, *_: object) -> list[object]:
+            goes_on.wait(10)
+            return []
+
+    async with call(dataclasses.replace(parts, retriever=Slow())) as client:
+        retrieving = [asyncio.create_task(query(client, "rag")) for _ in range(2)]
+        while parts.lifecycle.preparing < 2:
+            await asyncio.sleep(0.001)
+        check(await query(client, "base"), 429, "overloaded_error", "overloaded")
+        goes_on.set()
+        assert [response.status_code for response in await asyncio.gather(*retrieving)] == [200, 200]
+        assert (await query(client, "base")).status_code == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])
