@@ -5,9 +5,12 @@ written the control tokens it wants; the raw text of a completion never becomes 
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from jinja2 import TemplateError
+from llguidance import LLTokenizer
+from llguidance.hf import from_tokenizer
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
 from ragtune.errors import IncompatibleParts, RefusedArtifact
@@ -72,6 +75,11 @@ class Tokenizer:
         ids: list[int] = encoded["input_ids"]
         return [*self._opening, *ids]
 
+    def without_opening(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """`ids` without the opening that `encode_completion` puts first: for text that something else stands before."""
+        opened = bool(self._opening) and list(ids[: len(self._opening)]) == self._opening
+        return tuple(ids[len(self._opening) :] if opened else ids)
+
     def encode_answer(self, text: str) -> list[int]:
         """Token ids of an assistant's words and the token that ends its turn; no control tokens of its own."""
         encoded = self._fast(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
@@ -81,6 +89,23 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids` without control tokens."""
         return str(self._fast.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """The text of `ids`, control tokens included."""
+        return str(self._fast.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def names(self, ids: Sequence[int]) -> list[str]:
+        """The tokens as the vocabulary spells them; empty for ids it does not have."""
+        return [name or "" for name in self._fast.convert_ids_to_tokens(list(ids))]
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes one token stands for, which may be part of a character; a control token's are its name."""
+        return bytes(self.vocabulary.decode_bytes([token_id])) if token_id < self.vocab_size else b""
+
+    @cached_property
+    def vocabulary(self) -> LLTokenizer:
+        """The vocabulary as bytes, as grammars need it; takes about half a second to make."""
+        return from_tokenizer(self._fast, eos_token=list(self.eos_ids) or None)
 
     def is_control(self, token_id: int) -> bool:
         """Whether this id is a control token."""

@@ -42,6 +42,11 @@ class Retriever:
         with self._lock:
             return self._index(version).search(self._vector(query), top_k)
 
+    def count(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, special tokens not counted."""
+        with self._lock:
+            return [self._embedder.count(text) for text in texts]
+
     def embed(self, texts: list[str]) -> Vectors:
         """Vectors of `texts`, under the same lock."""
         with self._lock:

@@ -102,6 +102,12 @@ def conversation(
     return [*system, *_few_shot(template, tokenizer), *history, Message(role="user", content=question)]
 
 
+def lead_in(passages: Sequence[Passage], template: Template, tokenizer: ChatTokenizer) -> str:
+    """What stands before a raw prompt: the passages, numbered from the best, the best last, each with its separator."""
+    items = [lay_out(number, passage, template, tokenizer) for number, passage in enumerate(passages, start=1)]
+    return "".join(item + template.separator for item in reversed(items))
+
+
 def lay_out(number: int, passage: Passage, template: Template, tokenizer: ChatTokenizer) -> str:
     """One passage as it stands in the prompt, numbered from 1 and neutralised."""
     values = {

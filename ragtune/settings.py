@@ -56,6 +56,9 @@ class Settings(BaseModel):
     kv_tokens: int = Field(default=32768, ge=256, description="tokens the KV store holds")
     prefix_cache: bool = Field(default=True, description="reuse KV of equal prompt beginnings")
     deadline: float = Field(default=120.0, gt=0, description="seconds a request may take")
+    keep_alive: float = Field(
+        default=10.0, gt=0, description="seconds of silence after which a stream says it is alive"
+    )
     drain: float = Field(default=30.0, ge=0, description="seconds to finish requests after SIGTERM")
 
     @classmethod

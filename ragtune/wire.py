@@ -65,18 +65,32 @@ class Answer(BaseModel):
 
 
 class Sampling(BaseModel):
-    """How tokens are chosen. `temperature` 0 is greedy; `seed` makes a sampled answer repeatable."""
+    """How tokens are chosen, and what is told of them.
+
+    `temperature` 0 is greedy; `seed` makes a sampled answer repeatable. `logprobs` asks for the log-probability of
+    every new token beside that many of the best alternatives, `score_prompt` for those of the prompt's tokens, too.
+    `schema_text` is a JSON schema that the new text must satisfy.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     temperature: float = Field(default=0.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0, description="0 considers every token")
+    min_p: float = Field(default=0.0, ge=0, le=1, description="share of the likeliest token's probability")
+    repetition_penalty: float = Field(default=1.0, gt=0, le=10, description="over prompt and new tokens; 1 is none")
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2, description="over new tokens")
+    frequency_penalty: float = Field(default=0.0, ge=-2, le=2, description="over new tokens")
+    logit_bias: tuple[tuple[int, float], ...] = Field(default=(), max_length=1024)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    max_tokens: int = Field(default=128, ge=1)
+    min_tokens: int = Field(default=0, ge=0, description="no end of sequence or stop before")
+    max_tokens: int = Field(default=128, ge=0, description="0 only computes the prompt")
     stop: tuple[str, ...] = Field(default=(), max_length=16)
     stop_token_ids: tuple[int, ...] = Field(default=(), max_length=64)
     ignore_eos: bool = False
+    logprobs: int | None = Field(default=None, ge=0, le=20)
+    score_prompt: bool = False
+    schema_text: str | None = None
 
 
 class Ask(BaseModel):

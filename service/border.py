@@ -26,6 +26,7 @@ log = logging.getLogger("ragtune.access")
 MOST_BODY = 8 * 1024 * 1024
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _BODIES = ("application/json", "application/toml")
 _OPEN_WHILE_DRAINING = ("/healthz", "/readyz")
 
@@ -35,6 +36,20 @@ class Note:
     """What a route adds to its log line; never prompt text."""
 
     fields: dict[str, object] = field(default_factory=dict)
+
+
+async def whole_characters(request: Request) -> None:
+    """A dependency of every route. Raises InvalidRequest for JSON text with half of a surrogate pair.
+
+    Python reads it, and nothing after that can encode it.
+    """
+    body = await request.body()
+    if not _SURROGATE.search(body) or request.headers.get("content-type", "").startswith("application/toml"):
+        return
+    try:
+        json.dumps(json.loads(body), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("the body has text with half of a surrogate pair (\\ud800 to \\udfff)") from error
 
 
 def request_id(request: Request) -> str:

@@ -1,6 +1,7 @@
 """From exceptions to answers: one handler for the tree, one for what FastAPI itself refuses."""
 
 import logging
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -13,13 +14,16 @@ from ragtune.wire import ErrorBody, ErrorEnvelope
 from service.disconnect import ClientGone
 
 log = logging.getLogger("ragtune.http")
+_BY_MODEL = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")  # the mode is `model` there
 _RETRY_AFTER = {429: "1", 503: "5"}  # status: seconds
-_LONGEST = 500  # characters of a validation message
+_LONGEST = 1000  # characters of a message
 
 
 def envelope(error: RagtuneError) -> ErrorEnvelope:
     """The answer's body; an internal error says nothing of its cause."""
     message = error.message if error.code != "internal_error" else "internal error; the cause is in the server's log"
+    if len(message) > _LONGEST:
+        message = message[:_LONGEST] + " ..."
     return ErrorEnvelope(error=ErrorBody(message=message, type=error.type, param=error.param, code=error.code))
 
 
@@ -29,6 +33,14 @@ def refuse(error: RagtuneError) -> Response:
     return JSONResponse(envelope(error).model_dump(), error.status, headers)
 
 
+def as_event(request: Request, error: Exception) -> ErrorEnvelope:
+    """What a stream says of an error that comes too late for a status; the cause of an unknown one is logged."""
+    if not isinstance(error, RagtuneError):
+        _log_cause(request, error)
+        error = EngineFault("internal error; the cause is in the server's log under the request id")
+    return envelope(error)
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers."""
 
@@ -36,7 +48,7 @@ def install(app: FastAPI) -> None:
     async def known(request: Request, error: RagtuneError) -> Response:
         if error.code == RagtuneError.code or (error.status >= 500 and error.__cause__ is not None):
             _log_cause(request, error)
-        if error.param == "mode" and request.url.path.endswith("/completions"):
+        if error.param == "mode" and request.url.path in _BY_MODEL:
             error.param = "model"  # what OpenAI's routes call it
         return refuse(error)
 
@@ -45,12 +57,17 @@ def install(app: FastAPI) -> None:
         return refuse(validation_error(error))
 
     @app.exception_handler(HTTPException)
-    async def routing(_request: Request, error: HTTPException) -> Response:
+    async def routing(request: Request, error: HTTPException) -> Response:
         kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
         code = {404: "unknown_route", 405: "method_not_allowed", 413: "too_large"}.get(
             error.status_code, "invalid_request"
         )
-        body = ErrorEnvelope(error=ErrorBody(message=str(error.detail), type=kind, code=code))
+        message = str(error.detail)
+        if code in ("unknown_route", "method_not_allowed"):
+            message = (
+                f"{message}: there is no {request.method} {request.url.path[:200]} here; /docs lists what there is"
+            )
+        body = ErrorEnvelope(error=ErrorBody(message=message, type=kind, code=code))
         return JSONResponse(body.model_dump(), error.status_code, error.headers)
 
     @app.exception_handler(ClientGone)
@@ -75,7 +92,26 @@ def validation_error(error: RequestValidationError) -> InvalidRequest:
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     if first["type"] == "json_invalid":
         return InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']}")
-    place = [str(part) for part in first["loc"] if part != "body"]
-    reason = "unknown field" if first["type"] == "extra_forbidden" else first["msg"]
-    message = f"{'.'.join(place) or 'body'}: {reason}"[:_LONGEST]
-    return InvalidRequest(message, param=".".join(place)[:_LONGEST] or None)
+    # Of a field that may be of several types, the problem deepest inside it says most.
+    beside = [problem for problem in problems if problem["loc"][:2] == first["loc"][:2]]
+    first = max(beside, key=lambda problem: len(_place(problem, error.body)))
+    place = ".".join(_place(first, error.body))[:_LONGEST]
+    reason = "unknown field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    return InvalidRequest(f"{place}: {reason}" if place else reason, param=place or None)
+
+
+def _place(problem: dict[str, Any], body: Any) -> list[str]:
+    """The keys that lead to the problem in what was sent, without the names of types that were tried on the way."""
+    place: list[str] = []
+    where, *path = problem["loc"]
+    for at, part in enumerate(path):
+        if where == "body" and isinstance(body, dict | list):
+            known = part in body if isinstance(body, dict) else isinstance(part, int) and part < len(body)
+            if known:
+                body = body[part]
+            elif at < len(path) - 1 or problem["type"] != "missing":
+                continue
+        elif where == "body":
+            continue
+        place.append(str(part))
+    return place

@@ -1,26 +1,29 @@
 """The whole service; everything else is a detail of one line here.
 
-prepare     mode -> configuration -> passages -> prompt -> admitted       all that can fail with a status
+compose     mode -> configuration -> passages -> prompt
+prepare     compose -> admitted                                            all that can fail with a status
 pieces      tokens -> text                                                 as it is generated
 collect     the pieces as one Answer
 """
 
 import asyncio
+import hashlib
 import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ragtune.errors import ContextLengthExceeded, IncompatibleParts, InvalidRequest, Unavailable
-from ragtune.prompt import Message, Prompt, render, within_budget
+from ragtune.prompt import Message, Prompt, lead_in, render, within_budget
 from ragtune.wire import Answer, CitedPassage, FinishReason, Passage, Sampling, Timings, Usage
 from service.catalog import Configuration
-from service.detokenise import Detokeniser, StopStrings
 from service.engine.client import Stream
+from service.engine.grammar import check_schema
 from service.engine.messages import Generation
 from service.parts import Parts
+from service.transcript import Piece, Token, Transcript, prompt_tokens
 
 _CITATION = re.compile(r"\[(\d+)\]")
 DEFAULT_NEW_TOKENS = 512  # where a client does not say, at most this many, or what the window leaves
@@ -28,12 +31,21 @@ DEFAULT_NEW_TOKENS = 512  # where a client does not say, at most this many, or w
 
 @dataclass(frozen=True)
 class Ask:
-    """One generation asked for. `prompt_ids` replaces messages where the client sent a raw prompt."""
+    """One prompt, and `count` generations from it.
+
+    `prompt_ids` replaces messages where the client sent a raw prompt. Passages for it are searched by `question`, or
+    else by its text, and put before it. `echo` repeats it before the answer, control tokens shown if the client sent
+    `ids` and not text.
+    """
 
     mode: str
     sampling: Sampling
     messages: tuple[Message, ...] = ()
     prompt_ids: tuple[int, ...] | None = None
+    ids: bool = False
+    question: str | None = None
+    echo: bool = False
+    count: int = 1
     max_tokens: int | None = None
     top_k: int | None = None
     passage_tokens: int | None = None
@@ -41,85 +53,122 @@ class Ask:
     request_id: str = ""
 
 
-@dataclass
-class Prepared:
-    """An admitted generation. `text` and `reason` grow while `pieces` is read."""
+@dataclass(frozen=True)
+class Composed:
+    """The prompt of an ask, and what it was made from. The client's own tokens begin at `own`."""
 
-    id: str
     configuration: Configuration
     prompt: Prompt
+    own: int
     passages: list[Passage]
     retrieved: int
-    stream: Stream
-    stops: tuple[str, ...]
     retrieval_ms: float
     started: float
+
+
+@dataclass
+class Prepared:
+    """An admitted generation. `text`, `tokens` and the counts grow while `pieces` is read."""
+
+    id: str
+    ask: Ask
+    composed: Composed
+    stream: Stream
+    echo: str = ""
     text: str = ""
+    tokens: list[Token] = field(default_factory=list)  # with the echo's
     stopped: bool = False
-    tokens: int = 0
+    count: int = 0
     first_token: float | None = None
 
 
-async def prepare(ask: Ask, parts: Parts) -> Prepared:
-    """All that may still fail with an HTTP status happens here, before the first byte."""
-    parts.engine.check_room(parts.lifecycle.preparing)  # before retrieval, so that a full house is told at once
-    parts.lifecycle.preparing += 1
-    try:
-        return await _admitted(ask, parts)
-    finally:
-        parts.lifecycle.preparing -= 1
-
-
-async def _admitted(ask: Ask, parts: Parts) -> Prepared:
+async def compose(ask: Ask, parts: Parts) -> Composed:
+    """The prompt that `ask` leads to. Raises what can be wrong with its mode, messages, passages or prompt."""
     started = time.monotonic()
     configuration = parts.catalog.resolve(ask.mode)
     found, retrieval_ms = await _retrieve(ask, configuration, parts)
     passages = _budgeted(found, ask, configuration, parts)
-    prompt = _prompt(ask, passages, configuration, parts)
-    sampling = ask.sampling.model_copy(update={"max_tokens": _room(ask, prompt, configuration, parts)})
-    unique = uuid.uuid4().hex
-    generation = Generation(
-        request_id=f"{ask.request_id}.{unique}",  # so the engine's log can be found by what the client was told
-        token_ids=prompt.token_ids,
-        sampling=sampling,
-        weights=configuration.weights,
-        prefix=configuration.prefix,
-        eos_ids=parts.tokenizer.eos_ids,
-        deadline=min(ask.deadline or parts.settings.deadline, parts.settings.deadline),
-    )
-    stream = await parts.engine.admit(generation)
-    return Prepared(
-        id=f"gen-{unique}",
-        configuration=configuration,
-        prompt=prompt,
-        passages=passages,
-        retrieved=len(found),
-        stream=stream,
-        stops=sampling.stop,
-        retrieval_ms=retrieval_ms,
-        started=started,
-    )
+    prompt, own = _prompt(ask, passages, configuration, parts)
+    return Composed(configuration, prompt, own, passages, len(found), retrieval_ms, started)
 
 
-async def pieces(prepared: Prepared, parts: Parts) -> AsyncGenerator[str]:
-    """Text as it is generated, up to the first stop string. Leaving early, or an error, frees the slot."""
-    detokeniser, stops = Detokeniser(parts.tokenizer.decode), StopStrings(prepared.stops)
+async def prepare(ask: Ask, parts: Parts) -> list[Prepared]:
+    """All that may still fail with an HTTP status happens here, before the first byte."""
+    lifecycle = parts.lifecycle
+    parts.engine.check_room(lifecycle.preparing + ask.count - 1)  # first, so that a full house is told at once
+    lifecycle.preparing += ask.count
+    try:
+        if ask.sampling.schema_text is not None:
+            await _check_schema(ask.sampling.schema_text)
+        return await _admit(ask, await compose(ask, parts), parts)
+    finally:
+        lifecycle.preparing -= ask.count
+
+
+async def prepare_all(asks: Sequence[Ask], parts: Parts) -> list[Prepared]:
+    """Every ask admitted, in order; if one cannot be, none runs."""
+    _check_size(asks, parts)
+    prepared: list[Prepared] = []
+    try:
+        for ask in asks:
+            prepared += await prepare(ask, parts)
+    except BaseException:
+        cancel_all(prepared)
+        raise
+    return prepared
+
+
+async def _admit(ask: Ask, composed: Composed, parts: Parts) -> list[Prepared]:
+    _check_ids(ask.sampling, parts)
+    room = _room(ask, composed, parts)
+    if ask.sampling.min_tokens > room:
+        text = f"min_tokens is {ask.sampling.min_tokens}, and {room} tokens are generated at most"
+        raise InvalidRequest(text, param="min_tokens")
+    sampling = ask.sampling.model_copy(update={"max_tokens": room})
+    prepared: list[Prepared] = []
+    try:
+        for index in range(ask.count):
+            unique = uuid.uuid4().hex
+            generation = Generation(
+                request_id=f"{ask.request_id}.{unique}",  # so the engine's log can be found by what the client was told
+                token_ids=composed.prompt.token_ids,
+                sampling=sampling.model_copy(update={"seed": _seed(sampling.seed, index)}),
+                weights=composed.configuration.weights,
+                prefix=composed.configuration.prefix,
+                eos_ids=parts.tokenizer.eos_ids,
+                deadline=min(ask.deadline or parts.settings.deadline, parts.settings.deadline),
+            )
+            stream = await parts.engine.admit(generation)
+            prepared.append(Prepared(f"gen-{unique}", ask, composed, stream))
+    except BaseException:
+        cancel_all(prepared)
+        raise
+    return prepared
+
+
+async def pieces(prepared: Prepared, parts: Parts) -> AsyncGenerator[Piece]:
+    """Text as it is generated, after its echo, up to the first stop string. Leaving early, or an error, frees the slot.
+
+    A first piece may be empty: it only says that the prompt has been computed.
+    """
+    sampling = prepared.ask.sampling
+    transcript = Transcript(parts.tokenizer, sampling.stop, sampling.min_tokens)
     try:
         async for event in prepared.stream:
-            prepared.tokens += 1
+            prepared.count += 1
             if prepared.first_token is None:
                 prepared.first_token = time.monotonic()
-            if shown := stops.push(detokeniser.push(event.token_id)):
-                prepared.text += shown
-                yield shown
-            if stops.found:
+                yield _echo(prepared, parts)
+            if (piece := transcript.push(event)).text:
+                yield _written(prepared, piece)
+            if transcript.stopped:
                 prepared.stopped = True
                 return
-        rest = stops.push(detokeniser.flush())
-        prepared.stopped = stops.found
-        if rest := rest + stops.flush():
-            prepared.text += rest
-            yield rest
+        if prepared.first_token is None:  # not one token
+            yield _echo(prepared, parts)
+        if (piece := transcript.end()).text or piece.tokens:
+            yield _written(prepared, piece)
+        prepared.stopped = transcript.stopped
     finally:
         prepared.stream.cancel()
 
@@ -132,25 +181,70 @@ async def collect(prepared: Prepared, parts: Parts) -> Answer:
     return answer(prepared)
 
 
-async def answer_all(asks: Sequence[Ask], parts: Parts) -> list[Answer]:
-    """Answers of several generations, computed together. If one cannot be prepared, none runs."""
-    prepared: list[Prepared] = []
-    collecting: list[asyncio.Task[Answer]] = []
+async def collect_all(prepared: Sequence[Prepared], parts: Parts) -> list[Answer]:
+    """Answers of several generations, computed together. If one fails, the others are cancelled."""
+    collecting = [asyncio.create_task(collect(each, parts)) for each in prepared]
     try:
-        for ask in asks:
-            prepared.append(await prepare(ask, parts))
-        collecting = [asyncio.create_task(collect(each, parts)) for each in prepared]
         return list(await asyncio.gather(*collecting))
     finally:
         for task in collecting:
             task.cancel()
-        for each in prepared:
-            each.stream.cancel()
+        cancel_all(prepared)
+
+
+async def answer_all(asks: Sequence[Ask], parts: Parts) -> list[Answer]:
+    """Prepare and collect."""
+    return await collect_all(await prepare_all(asks, parts), parts)
+
+
+Said = tuple[int, Piece | None] | None  # which generation, and what it adds or None at its end; None alone: silence
+
+
+async def together(prepared: Sequence[Prepared], parts: Parts, patience: float) -> AsyncGenerator[Said]:
+    """The pieces of all as they come; None whenever nothing came for `patience` seconds. The first error ends all."""
+    said: asyncio.Queue[tuple[int, Piece | Exception | None]] = asyncio.Queue()
+    pumps = [asyncio.create_task(_pump(index, each, parts, said)) for index, each in enumerate(prepared)]
+    try:
+        speaking = len(pumps)
+        while speaking:
+            try:
+                async with asyncio.timeout(patience):  # wait_for of Python 3.11 may swallow being cancelled
+                    index, piece = await said.get()
+            except TimeoutError:
+                yield None
+                continue
+            if isinstance(piece, Exception):
+                raise piece
+            speaking -= piece is None
+            yield index, piece
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.wait(pumps)
+
+
+async def _pump(
+    index: int, prepared: Prepared, parts: Parts, said: asyncio.Queue[tuple[int, Piece | Exception | None]]
+) -> None:
+    try:
+        async with aclosing(pieces(prepared, parts)) as text:
+            async for piece in text:
+                said.put_nowait((index, piece))
+        said.put_nowait((index, None))
+    except Exception as error:  # noqa: BLE001 - raised again by the one who listens
+        said.put_nowait((index, error))
+
+
+def cancel_all(prepared: Sequence[Prepared]) -> None:
+    """Free the slots of all."""
+    for each in prepared:
+        each.stream.cancel()
 
 
 def answer(prepared: Prepared) -> Answer:
     """What is known once the last piece was read."""
-    configuration, finish = prepared.configuration, prepared.stream.finish
+    composed, finish = prepared.composed, prepared.stream.finish
+    configuration = composed.configuration
     cited = {int(number) for number in _CITATION.findall(prepared.text)}
     first = prepared.first_token or time.monotonic()
     return Answer(
@@ -162,20 +256,20 @@ def answer(prepared: Prepared) -> Answer:
         finish_reason=finish_reason(prepared),
         passages=[
             CitedPassage(**passage.model_dump(), number=number, cited=number in cited)
-            for number, passage in enumerate(prepared.passages, start=1)
+            for number, passage in enumerate(composed.passages, start=1)
         ],
-        passages_retrieved=prepared.retrieved,
+        passages_retrieved=composed.retrieved,
         usage=Usage(
-            prompt_tokens=len(prepared.prompt.token_ids),
-            completion_tokens=finish.completion_tokens if finish else prepared.tokens,
+            prompt_tokens=len(composed.prompt.token_ids),
+            completion_tokens=finish.completion_tokens if finish else prepared.count,
             cached_tokens=finish.cached_tokens if finish else 0,
             virtual_tokens=_virtual(configuration),
         ),
         timings=Timings(
-            retrieval_ms=round(prepared.retrieval_ms, 2),
+            retrieval_ms=round(composed.retrieval_ms, 2),
             queue_ms=round(finish.queue_ms, 2) if finish else 0.0,
-            first_token_ms=round(1e3 * (first - prepared.started), 2),
-            total_ms=round(1e3 * (time.monotonic() - prepared.started), 2),
+            first_token_ms=round(1e3 * (first - composed.started), 2),
+            total_ms=round(1e3 * (time.monotonic() - composed.started), 2),
         ),
     )
 
@@ -186,15 +280,37 @@ def finish_reason(prepared: Prepared) -> FinishReason:
     return "stop" if prepared.stopped or finish is None else finish.reason
 
 
+def _written(prepared: Prepared, piece: Piece) -> Piece:
+    prepared.text += piece.text
+    prepared.tokens += piece.tokens
+    return piece
+
+
+def _echo(prepared: Prepared, parts: Parts) -> Piece:
+    """The client's own prompt again, with its scores if they were asked for."""
+    ask, composed = prepared.ask, prepared.composed
+    if not ask.echo:
+        return Piece("")
+    own = composed.prompt.token_ids[composed.own :]
+    prepared.echo = (parts.tokenizer.decode_all if ask.ids else parts.tokenizer.decode)(own)
+    if not ask.sampling.score_prompt:
+        return Piece(prepared.echo)
+    scores = [None, *prepared.stream.scores][composed.own :]
+    tokens = prompt_tokens(own, scores, parts.tokenizer, controls=ask.ids)
+    prepared.tokens += tokens
+    return Piece(prepared.echo, tokens)
+
+
 async def _retrieve(ask: Ask, configuration: Configuration, parts: Parts) -> tuple[list[Passage], float]:
-    """Passages for the last user message; searched in a thread, as embedding takes milliseconds of one core."""
+    """Passages for the question; searched in a thread, as embedding takes milliseconds of one core."""
     if configuration.index is None:
         return [], 0.0
-    if ask.prompt_ids is not None:
-        raise IncompatibleParts("a raw prompt has no place for passages; use /v1/chat/completions or /v1/query")
     started = time.monotonic()
     top_k = ask.top_k or parts.settings.top_k
-    question = ask.messages[-1].content
+    if ask.prompt_ids is None:
+        question = ask.messages[-1].content
+    else:
+        question = ask.question or parts.tokenizer.decode(ask.prompt_ids)
     try:
         found = await asyncio.to_thread(parts.retriever.search, configuration.index, question, top_k)
     except (OSError, RuntimeError, ValueError, IndexError) as error:  # deleted since it was resolved, or damaged
@@ -207,22 +323,63 @@ def _budgeted(found: list[Passage], ask: Ask, configuration: Configuration, part
     return within_budget(found, budget, configuration.template, parts.tokenizer)
 
 
-def _prompt(ask: Ask, passages: list[Passage], configuration: Configuration, parts: Parts) -> Prompt:
+def _prompt(ask: Ask, passages: list[Passage], configuration: Configuration, parts: Parts) -> tuple[Prompt, int]:
+    """The prompt, and where the client's own tokens begin in it."""
+    tokenizer = parts.tokenizer
     if ask.prompt_ids is None:
-        return render(ask.messages, passages, configuration.template, parts.tokenizer)
+        return render(ask.messages, passages, configuration.template, tokenizer), 0
     if "template" in configuration.versions:
         raise IncompatibleParts("a raw prompt takes no template; use /v1/chat/completions or /v1/query")
+    check_vocabulary(ask.prompt_ids, "the prompt has", "prompt", parts)
+    ids = ask.prompt_ids
+    if not passages:
+        return Prompt(ids, tokenizer.decode(ids)), 0
+    before = tokenizer.encode_completion(lead_in(passages, configuration.template, tokenizer))
+    ids = tokenizer.without_opening(ids)
+    return Prompt((*before, *ids), tokenizer.decode([*before, *ids])), len(before)
+
+
+def _check_ids(sampling: Sampling, parts: Parts) -> None:
+    check_vocabulary([token for token, _ in sampling.logit_bias], "logit_bias has", "logit_bias", parts)
+    check_vocabulary(sampling.stop_token_ids, "stop_token_ids has", "stop_token_ids", parts)
+
+
+def check_vocabulary(ids: Sequence[int], what: str, param: str, parts: Parts) -> None:
+    """Raises InvalidRequest for ids the model does not have."""
     vocabulary = parts.engine.info.vocab_size
-    if not all(0 <= token < vocabulary for token in ask.prompt_ids):
-        raise InvalidRequest(f"the prompt has token ids outside 0..{vocabulary - 1}", param="prompt")
-    return Prompt(ask.prompt_ids, parts.tokenizer.decode(ask.prompt_ids))
+    if not all(0 <= token < vocabulary for token in ids):
+        raise InvalidRequest(f"{what} token ids outside 0..{vocabulary - 1}", param=param)
 
 
-def _room(ask: Ask, prompt: Prompt, configuration: Configuration, parts: Parts) -> int:
+async def _check_schema(schema_text: str) -> None:
+    """In a thread, as compiling may take a while."""
+    try:
+        await asyncio.to_thread(check_schema, schema_text)
+    except InvalidRequest as error:
+        raise InvalidRequest(error.message, param="response_format") from error
+
+
+def _check_size(asks: Sequence[Ask], parts: Parts) -> None:
+    """What can never fit is a 400: a 429 would be tried again."""
+    most, wanted = parts.settings.max_running + parts.settings.max_waiting, sum(ask.count for ask in asks)
+    if wanted > most:
+        raise InvalidRequest(f"{wanted} answers asked for at once, this server takes {most}; send fewer a request")
+
+
+def _seed(seed: int | None, index: int) -> int | None:
+    """The seed of the `index`-th choice: the client's own for the first, others that depend on it for the rest."""
+    if seed is None or index == 0:
+        return seed
+    mixed = hashlib.sha256(f"{seed} {index}".encode()).digest()
+    return int.from_bytes(mixed[:8], "big", signed=True)
+
+
+def _room(ask: Ask, composed: Composed, parts: Parts) -> int:
     """New tokens to ask the engine for. Raises ContextLengthExceeded if the prompt, or what was asked, cannot fit."""
     window = parts.engine.info.max_model_len
+    configuration, prompt = composed.configuration, composed.prompt
     taken = _virtual(configuration) + len(prompt.token_ids)
-    wanted = ask.max_tokens or 1
+    wanted = 1 if ask.max_tokens is None else ask.max_tokens
     if taken + wanted > window:
         virtual = f" and {_virtual(configuration)} virtual" if configuration.prefix else ""
         raise ContextLengthExceeded(
@@ -230,7 +387,7 @@ def _room(ask: Ask, prompt: Prompt, configuration: Configuration, parts: Parts) 
             f"{len(prompt.token_ids)} in the prompt{virtual}, {wanted} to generate",
             param="messages" if ask.prompt_ids is None else "prompt",
         )
-    return ask.max_tokens or min(DEFAULT_NEW_TOKENS, window - taken)
+    return min(DEFAULT_NEW_TOKENS, window - taken) if ask.max_tokens is None else wanted
 
 
 def _virtual(configuration: Configuration) -> int:

@@ -19,7 +19,7 @@ from ragtune.errors import (
     Unavailable,
 )
 from service.engine.client import Stream
-from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Finish, Generation, TokenEvent
+from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Finish, Generation, Logprobs, TokenEvent
 from tests.tiny import VOCAB
 
 
@@ -52,7 +52,8 @@ class EchoEngine:
     """Answers every prompt with the prompt's own tokens, so that a mixed-up request can be read in the diff.
 
     The echo begins again at the prompt's end if end-of-sequence is ignored, and stops there otherwise. `pace` is the
-    seconds between two tokens; a prompt fails when the echo reaches the token `fault`.
+    seconds between two tokens; a prompt fails when the echo reaches the token `fault`. The log-probability of token t
+    is -t/100, so the likeliest tokens are always 0, 1, 2 ... It cannot follow a schema.
     """
 
     def __init__(
@@ -138,14 +139,19 @@ class EchoEngine:
         self._end(generation.request_id, outcome)
 
     async def _echo(self, generation: Generation) -> Finish:
-        made = 0
+        made, sampling = 0, generation.sampling
+        if sampling.score_prompt:
+            scores = (_logprobs(token, sampling.logprobs or 0) for token in generation.token_ids[1:])
+            self._streams[generation.request_id].scores = tuple(scores)
         for token in islice(_echo(generation), generation.sampling.max_tokens):
             await asyncio.sleep(self.pace)
             if token == self._fault:
                 raise EngineFault("the engine failed on this request; the cause is in the server's log")
             self._steps += 1
             made += 1
-            self._streams[generation.request_id].push(TokenEvent(token))
+            self._streams[generation.request_id].push(
+                TokenEvent(token, None if sampling.logprobs is None else _logprobs(token, sampling.logprobs))
+            )
         reason = "length" if made == generation.sampling.max_tokens else "stop"
         return Finish(reason, len(generation.token_ids), made, 0, generation.virtual_tokens, 0.0, 0.0)
 
@@ -154,6 +160,8 @@ class EchoEngine:
             raise InvalidRequest("the prompt is empty")
         if not all(0 <= token < VOCAB for token in generation.token_ids):
             raise InvalidRequest(f"the prompt has token ids outside 0..{VOCAB - 1}")
+        if generation.sampling.schema_text is not None:
+            raise InvalidRequest("an echo follows no schema")
         longest = generation.virtual_tokens + len(generation.token_ids) + generation.sampling.max_tokens
         if longest > self.info.max_model_len:
             raise ContextLengthExceeded(f"{longest} tokens asked for, {self.info.max_model_len} are possible")
@@ -171,6 +179,10 @@ class EchoEngine:
     def _check_alive(self) -> None:
         if not self.alive:
             raise Unavailable("the engine is not running; restart the service")
+
+
+def _logprobs(token: int, best: int) -> Logprobs:
+    return Logprobs(-token / 100, tuple((other, -other / 100) for other in range(best)))
 
 
 def _echo(generation: Generation) -> Iterator[int]:

@@ -42,8 +42,10 @@ from service.engine.messages import (
     Generation,
     Load,
     LoadDone,
+    Logprobs,
     Progress,
     Ready,
+    Scored,
     Shutdown,
     StartFailed,
     Stats,
@@ -59,11 +61,15 @@ _FAULT = "the engine failed on this request; the cause is in the server's log un
 
 
 class Stream:
-    """The tokens of one generation as they come. After the last, `finish` says how it ended."""
+    """The tokens of one generation as they come. After the last, `finish` says how it ended.
+
+    `scores` are those of the prompt's second to last token, if they were asked for: there before the first token.
+    """
 
     def __init__(self, request_id: str, cancel: Callable[[str], None]) -> None:
         self.request_id = request_id
         self.finish: Finish | None = None
+        self.scores: tuple[Logprobs, ...] = ()
         self._events: asyncio.Queue[TokenEvent | Finish | RagtuneError] = asyncio.Queue()
         self._cancel = cancel
 
@@ -233,10 +239,13 @@ class EngineClient:
     def _dispatch(self, events: list[ToServer]) -> None:
         for event in events:
             match event:
-                case Progress(request_id, token_ids):
+                case Progress(request_id, tokens):
                     if stream := self._streams.get(request_id):
-                        for token_id in token_ids:
-                            stream.push(TokenEvent(token_id))
+                        for token in tokens:
+                            stream.push(token)
+                case Scored(request_id, scores):
+                    if stream := self._streams.get(request_id):
+                        stream.scores = scores
                 case Finished(request_id, finish):
                     self._end(request_id, finish)
                 case Failed():

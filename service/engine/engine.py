@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 
-from ragtune.errors import RagtuneError
+from ragtune.errors import InvalidRequest, RagtuneError
 from ragtune.wire import FinishReason
+from service.engine.grammar import Grammar
 from service.engine.messages import (
     AdapterRef,
     EngineStats,
@@ -24,10 +25,13 @@ from service.engine.messages import (
     Generation,
     LoadDone,
     Progress,
+    Scored,
+    TokenEvent,
     ToServer,
     UnloadDone,
 )
-from service.engine.runner import Loaded, Runner
+from service.engine.runner import Computed, Loaded, Runner
+from service.engine.sampler import NonFiniteLogits
 from service.engine.scheduler import Batch, Scheduler
 from service.engine.sequence import Sequence
 
@@ -53,29 +57,28 @@ class Engine:
         self._clock = clock
         self._sequences: dict[str, Sequence] = {}
         self._loading: dict[str, Future[Loaded]] = {}
+        self._compiling: dict[Sequence, Future[Grammar]] = {}
         self._unloading: set[str] = set()
 
     @property
     def busy(self) -> bool:
         """Whether another step, or another look at the loader, has something to do."""
-        return bool(self._sequences or self._loading or self._unloading)
+        return bool(self._sequences or self._loading or self._unloading)  # what compiles is one of the sequences
 
     def step(self) -> list[ToServer]:
         """Compute one batch; returns what the server should hear."""
-        events = [*self._take_loaded(), *self._expire(), *self._finish_unloading()]
+        events = [*self._take_loaded(), *self._take_compiled(), *self._expire(), *self._finish_unloading()]
         batch = self.scheduler.next_batch(self.runner.loaded)
         if not batch.slices:
             return events
         self.steps += 1
         self._stamp_started(batch)
-        sampled = self._forward(batch)
-        for sequence, outcome in sampled.items():
-            if isinstance(outcome, Exception):
-                events.append(self._fail(sequence, "engine_error", str(outcome)))
-        kept = Batch(tuple(p for p in batch.slices if not isinstance(sampled.get(p.sequence), Exception)))
-        tokens = {s: token for s, token in sampled.items() if not isinstance(token, Exception)}
+        computed = self._forward(batch)
+        tokens, failed = self._accept(*computed)
+        kept = Batch(tuple(p for p in batch.slices if p.sequence not in failed))
         ended = self.scheduler.complete(kept, tokens)
-        events += self._report(tokens)
+        events += [self._fail(s, _code(error), str(error)) for s, error in failed.items()]
+        events += self._report([piece.sequence for piece in kept.slices])
         return events + [self._finished(sequence) for sequence in ended]
 
     def admit(self, generation: Generation) -> list[ToServer]:
@@ -87,7 +90,11 @@ class Engine:
             generation = replace(generation, sampling=sampling.model_copy(update={"seed": secrets.randbits(62)}))
         sequence = Sequence(generation, self._clock())
         self._sequences[sequence.id] = sequence
-        self.scheduler.add(sequence)
+        if sampling.schema_text is not None:
+            assert self.runner.grammars is not None
+            self._compiling[sequence] = self._loader.submit(self.runner.grammars.compile, sampling.schema_text)
+        else:
+            self.scheduler.add(sequence)
         for ref in (generation.weights, generation.prefix):
             if ref is not None:
                 self.load(ref)
@@ -97,6 +104,7 @@ class Engine:
         """Free the slot. Unknown ids are ignored: the generation may just have ended."""
         sequence = self._sequences.pop(request_id, None)
         if sequence is not None:
+            self._compiling.pop(sequence, None)
             self.scheduler.remove(sequence)
 
     def load(self, ref: AdapterRef) -> list[ToServer]:
@@ -128,21 +136,41 @@ class Engine:
             steps=self.steps,
         )
 
-    def _forward(self, batch: Batch) -> dict[Sequence, int | Exception]:
+    def _forward(self, batch: Batch) -> tuple[Computed, dict[Sequence, Exception]]:
         """The batch's outcome. If it fails as a whole, every slice is tried alone, so that only the bad one fails."""
         try:
-            return dict(self.runner.forward(batch))
+            return self.runner.forward(batch), {}
         except Exception:
             log.exception("a step of %d sequences failed; trying each alone", len(batch.slices))
-        outcomes: dict[Sequence, int | Exception] = {}
+        whole, failed = Computed(), {}
         for piece in batch.slices:
             entered = tuple(s for s in batch.admitted if s is piece.sequence)
             try:
-                outcomes |= self.runner.forward(Batch((piece,), entered))
+                computed = self.runner.forward(Batch((piece,), entered))
+                whole.tokens.update(computed.tokens)
+                whole.scores.update(computed.scores)
             except Exception as error:
                 log.exception("request %s failed", piece.sequence.id)
-                outcomes[piece.sequence] = error
-        return outcomes
+                failed[piece.sequence] = error
+        return whole, failed
+
+    def _accept(
+        self, computed: Computed, failed: dict[Sequence, Exception]
+    ) -> tuple[dict[Sequence, TokenEvent], dict[Sequence, Exception]]:
+        """Take scores and tokens in; returns the tokens that hold, and `failed` with those that do not."""
+        for sequence, scores in computed.scores.items():
+            sequence.scores += scores
+        held: dict[Sequence, TokenEvent] = {}
+        for sequence, token in computed.tokens.items():
+            try:
+                if isinstance(token, Exception):
+                    raise token
+                if sequence.grammar is not None and token.token_id not in sequence.stops:
+                    sequence.grammar.accept(token.token_id)
+                held[sequence] = token
+            except (NonFiniteLogits, InvalidRequest) as error:
+                failed[sequence] = error
+        return held, failed
 
     def _problem(self, generation: Generation) -> Failed | None:
         request_id, vocabulary = generation.request_id, self.runner.vocab_size
@@ -155,6 +183,17 @@ class Engine:
             text = f"{longest} tokens asked for (virtual, prompt and new), {self.max_model_len} are possible"
             return Failed(request_id, "context_length_exceeded", text)
         return None
+
+    def _take_compiled(self) -> Iterable[ToServer]:
+        for sequence, future in list(self._compiling.items()):
+            if not future.done():
+                continue
+            del self._compiling[sequence]
+            try:
+                sequence.grammar = future.result()
+                self.scheduler.add(sequence)
+            except InvalidRequest as error:
+                yield self._fail(sequence, "invalid_request", str(error))
 
     def _take_loaded(self) -> Iterable[ToServer]:
         for key, future in list(self._loading.items()):
@@ -196,14 +235,20 @@ class Engine:
         for sequence in batch.admitted:
             sequence.started = self._clock()
 
-    def _report(self, tokens: dict[Sequence, int]) -> list[ToServer]:
+    def _report(self, sequences: Iterable[Sequence]) -> list[ToServer]:
+        """What the server has not heard: a prompt's scores once they are complete, then the tokens of the answer."""
         now = self._clock()
         events: list[ToServer] = []
-        for sequence, token in tokens.items():
+        for sequence in sequences:
+            if not sequence.generated and not sequence.finish_reason:
+                continue  # still in prefill
             if sequence.first_token is None:
                 sequence.first_token = now
-            if sequence.finish_reason != "stop":  # the token that stops is not part of the answer
-                events.append(Progress(sequence.id, (token,)))
+                if sequence.generation.sampling.score_prompt:
+                    events.append(Scored(sequence.id, tuple(sequence.scores)))
+            if sequence.fresh:
+                events.append(Progress(sequence.id, tuple(sequence.fresh)))
+                sequence.fresh = []
         return events
 
     def _finished(self, sequence: Sequence) -> Finished:
@@ -220,3 +265,8 @@ class Engine:
             first_token_ms=1e3 * (first - sequence.admitted),
         )
         return Finished(sequence.id, finish)
+
+
+def _code(error: Exception) -> FailureCode:
+    """A grammar that cannot go on is the request's fault."""
+    return "invalid_request" if isinstance(error, InvalidRequest) else "engine_error"

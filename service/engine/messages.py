@@ -1,10 +1,10 @@
 """The typed messages that cross the border between the server process and the engine process.
 
     server -> engine    Admit, Cancel, Load, Unload, AskStats, Shutdown
-    engine -> server    Ready, Progress, Finished, Failed, LoadDone, UnloadDone, Stats
+    engine -> server    Ready, Progress, Scored, Finished, Failed, LoadDone, UnloadDone, Stats
 
 Plain frozen dataclasses of plain values: nothing in them assumes one machine, and nothing above the client sees them
-except `AdapterRef`, `Generation`, `TokenEvent`, `Finish`, `EngineInfo` and `EngineStats`.
+except `AdapterRef`, `Generation`, `Logprobs`, `TokenEvent`, `Finish`, `EngineInfo` and `EngineStats`.
 """
 
 from dataclasses import dataclass, field
@@ -46,10 +46,22 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Logprobs:
+    """Natural logarithms of probabilities at one position, from the model's logits as they are.
+
+    `chosen` is that of the token that stands there, `best` are the likeliest tokens with theirs, best first.
+    """
+
+    chosen: float
+    best: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class TokenEvent:
-    """One generated token."""
+    """One generated token; with its log-probabilities if they were asked for."""
 
     token_id: int
+    logprobs: Logprobs | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,15 @@ class Progress:
     """New tokens of one generation."""
 
     request_id: str
-    token_ids: tuple[int, ...]
+    tokens: tuple[TokenEvent, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Log-probabilities of the prompt's second to last token, before any Progress of the same generation."""
+
+    request_id: str
+    scores: tuple[Logprobs, ...]
 
 
 @dataclass(frozen=True)
@@ -203,4 +223,4 @@ class Stats:
 
 
 ToEngine = Admit | Cancel | Load | Unload | AskStats | Shutdown
-ToServer = Ready | StartFailed | Progress | Finished | Failed | LoadDone | UnloadDone | Stats
+ToServer = Ready | StartFailed | Progress | Scored | Finished | Failed | LoadDone | UnloadDone | Stats

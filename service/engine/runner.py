@@ -1,14 +1,14 @@
 """The model: loads it, and computes one batch.
 
 `forward` packs the batch's positions into one row (1, T) and calls the plain transformers model, whose attention and
-linear layers are ours. It returns the sampled token of every sequence whose slice reached its end. Sequences here all
-run in the one lane "base"; a lane for fine-tuned tensors will be a second model that shares the unchanged ones, and one
-more forward per step.
+linear layers are ours. It returns the sampled token of every sequence whose slice reached its end, and the scores of
+the prompt tokens that were asked for. Sequences here all run in the one lane "base"; a lane for fine-tuned tensors will
+be a second model that shares the unchanged ones, and one more forward per step.
 """
 
 import os
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,16 +16,19 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from adapters.tokenizer import load_tokenizer
 from adapters.weights import load_lora, load_prefix, load_soft_prompt
 from ragtune.errors import RefusedArtifact
 from service.engine import attention
+from service.engine.grammar import Grammars
 from service.engine.linear import Adapters, Delta, Head, Segment, install, stack_deltas
-from service.engine.messages import AdapterRef
-from service.engine.sampler import NonFiniteLogits, sample
+from service.engine.messages import AdapterRef, Logprobs, TokenEvent
+from service.engine.sampler import NonFiniteLogits, Row, log_probabilities, sample
 from service.engine.scheduler import Batch, Slice
 from service.engine.sequence import Sequence
 
 BLOCK = 16  # positions of a KV block
+_SCORED_TOGETHER = 64  # rows whose log-probabilities are computed at once: bounds the memory beside the logits
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,20 @@ class Loaded:
         return sum(tensor.nbytes for tensor in tensors)
 
 
-class Runner:
-    """One base model, its KV store, and the adapters in memory."""
+@dataclass(frozen=True)
+class Computed:
+    """What came of a batch: a token, or why there is none, for each sequence that reached its end; prompt scores."""
 
-    def __init__(self, model: PreTrainedModel, kv_blocks: int, device: torch.device) -> None:
+    tokens: dict[Sequence, TokenEvent | NonFiniteLogits] = field(default_factory=dict)
+    scores: dict[Sequence, list[Logprobs]] = field(default_factory=dict)
+
+
+class Runner:
+    """One base model, its KV store, and the adapters in memory. Without `grammars` no sequence may follow one."""
+
+    def __init__(
+        self, model: PreTrainedModel, kv_blocks: int, device: torch.device, grammars: Grammars | None = None
+    ) -> None:
         config = model.config
         self.device = device
         self.vocab_size = int(config.vocab_size)
@@ -64,6 +77,7 @@ class Runner:
         width = heads * int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
         self.store = attention.KVStore.empty(config.num_hidden_layers, kv_blocks, BLOCK, width, device, self.dtype)
         self._loaded: dict[str, Loaded] = {}
+        self.grammars = grammars
 
     @classmethod
     def from_folder(cls, folder: Path, kv_blocks: int, device: torch.device) -> "Runner":
@@ -71,7 +85,8 @@ class Runner:
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-        return cls(model.to(device), kv_blocks, device)
+        grammars = Grammars(load_tokenizer(folder).vocabulary, int(model.config.vocab_size))
+        return cls(model.to(device), kv_blocks, device, grammars)
 
     @property
     def loaded(self) -> dict[str, Loaded]:
@@ -106,37 +121,60 @@ class Runner:
         return loaded.bytes
 
     @torch.inference_mode()
-    def forward(self, batch: Batch) -> dict[Sequence, int | NonFiniteLogits]:
-        """Compute every slice; the sampled token, or why there is none, of each sequence that reached its end."""
-        sampling = [piece.sequence for piece in batch.slices if piece.samples]
+    def forward(self, batch: Batch) -> Computed:
+        """Compute every slice."""
         logits = self.logits(batch)
-        if not sampling:
-            return {}
-        tokens = sample(logits, [s.generation.sampling for s in sampling], [s.generated for s in sampling])
-        return dict(zip(sampling, tokens, strict=True))
+        sampling = [piece.sequence for piece in batch.slices if piece.samples]
+        scoring = [(piece.sequence, piece.scored) for piece in batch.slices if piece.scored]
+        return Computed(self._sample(sampling, logits), _scores(scoring, logits[len(sampling) :]))
 
     @torch.inference_mode()
     def logits(self, batch: Batch) -> Tensor:
-        """(n, vocabulary) logits after the last position of each sampling slice; of one arbitrary row if none does."""
+        """(n, vocabulary) logits: after the last position of each sampling slice, then of all positions to score.
+
+        Of one arbitrary row if there are none.
+        """
         for sequence in batch.admitted:
             self._write_learned(sequence)
         self._adapters.begin(_segments(batch.slices))
-        last, end = [], 0
+        last, scored, at = [], [], 0
         for piece in batch.slices:
-            end += piece.count
             if piece.samples:
-                last.append(end - 1)
+                last.append(at + piece.count - 1)
+            scored += [at + position - piece.start for position in piece.scored]
+            at += piece.count
         step = attention.plan(batch.slices, self.store, self.device)
         positions = [p for piece in batch.slices for p in range(piece.start, piece.start + piece.count)]
         output = self._model(
             inputs_embeds=self._embeddings(batch.slices),
             position_ids=torch.tensor([positions], device=self.device),
             use_cache=False,
-            logits_to_keep=torch.tensor(last or [0], device=self.device),
+            logits_to_keep=torch.tensor(last + scored or [0], device=self.device),
             step=step,
         )
         logits: Tensor = output.logits[0]
         return logits
+
+    def _sample(self, sequences: Items[Sequence], logits: Tensor) -> dict[Sequence, TokenEvent | NonFiniteLogits]:
+        if not sequences:
+            return {}
+        tokens = sample(logits[: len(sequences)], self._rows(sequences))
+        return {
+            sequence: token if isinstance(token, NonFiniteLogits) else _event(sequence, token, logits[at])
+            for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True))
+        }
+
+    def _rows(self, sequences: Items[Sequence]) -> list[Row]:
+        bound = [(s, s.grammar) for s in sequences if s.grammar is not None]
+        allowed = {}
+        if bound:
+            assert self.grammars is not None  # they were made there
+            masks = self.grammars.allowed([grammar for _, grammar in bound])
+            allowed = dict(zip((s for s, _ in bound), masks, strict=True))
+        return [
+            Row(s.generation.sampling, s.generation.token_ids, s.output, tuple(s.stops), allowed.get(s))
+            for s in sequences
+        ]
 
     def clear(self, blocks: Items[int]) -> None:
         """Zero these KV blocks: a sequence that failed may have left something non-finite in them."""
@@ -171,6 +209,29 @@ class Runner:
         slots = torch.tensor([sequence.table[p // BLOCK] * BLOCK + p % BLOCK for p in span], device=self.device)
         for layer, (keys, values) in enumerate(learned[:, :, span.start : span.stop]):
             self.store.write(layer, slots, keys, values)
+
+
+def _event(sequence: Sequence, token: int, logits: Tensor) -> TokenEvent:
+    best = sequence.generation.sampling.logprobs
+    return TokenEvent(token, None if best is None else log_probabilities(logits[None], [token], best)[0])
+
+
+def _scores(scoring: Items[tuple[Sequence, range]], logits: Tensor) -> dict[Sequence, list[Logprobs]]:
+    """The scores of each sequence's prompt tokens, whose rows stand in `logits` in the same order."""
+    scores: dict[Sequence, list[Logprobs]] = {}
+    for sequence, positions in scoring:
+        best = sequence.generation.sampling.logprobs or 0
+        first = positions.start - sequence.virtual + 1
+        following = sequence.tokens[first : first + len(positions)]
+        rows, logits = logits[: len(positions)], logits[len(positions) :]
+        scores[sequence] = [
+            score
+            for at in range(0, len(following), _SCORED_TOGETHER)
+            for score in log_probabilities(
+                rows[at : at + _SCORED_TOGETHER], following[at : at + _SCORED_TOGETHER], best
+            )
+        ]
+    return scores
 
 
 def choose_device(name: str) -> torch.device:

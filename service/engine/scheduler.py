@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from service.engine.kv_blocks import KVBlocks
+from service.engine.messages import TokenEvent
 from service.engine.sequence import Sequence
 
 
@@ -30,6 +31,11 @@ class Slice:
     def samples(self) -> bool:
         """Whether the last position of the slice yields the next token."""
         return self.start + self.count == self.sequence.length
+
+    @property
+    def scored(self) -> range:
+        """Its positions whose logits score the prompt token that follows."""
+        return self.sequence.scored(self.start, self.count)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Scheduler:
                 budget -= count
         return Batch(tuple(_by_weights(slices)), admitted)
 
-    def complete(self, batch: Batch, sampled: dict[Sequence, int]) -> list[Sequence]:
+    def complete(self, batch: Batch, sampled: dict[Sequence, TokenEvent]) -> list[Sequence]:
         """Take in a step's results; returns the sequences that ended with it, already removed."""
         ended = []
         for piece in batch.slices:
@@ -130,10 +136,14 @@ class Scheduler:
         if not self.prefix_cache:
             return []
         sequence.extend_hashes(self.blocks.size)
+        if not sequence.takes_cached:
+            return []
         return self.blocks.find(sequence.hashes[: (sequence.length - 1) // self.blocks.size])
 
     def _next_content(self, sequence: Sequence, blocks: int) -> bytes | None:
         """The content of the first block it would have to compute, if that block could be shared."""
+        if not sequence.takes_cached:
+            return None
         sharable = min(len(sequence.hashes), (sequence.length - 1) // self.blocks.size)
         return sequence.hashes[blocks] if blocks < sharable else None
 

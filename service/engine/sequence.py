@@ -10,12 +10,17 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
 from ragtune.wire import FinishReason
-from service.engine.messages import Generation
+from service.engine.grammar import Grammar
+from service.engine.messages import Generation, Logprobs, TokenEvent
 
 
 @dataclass(eq=False)
 class Sequence:
-    """The scheduler fills `table`, `computed`, `cached`, `noted`, and appends tokens. All counts are positions."""
+    """The scheduler fills `table`, `computed`, `cached`, `noted`, and appends tokens. All counts are positions.
+
+    The engine sets `grammar` before it queues a sequence that must follow one, and keeps what the server has yet to
+    hear: `scores` of the prompt, and `fresh` tokens.
+    """
 
     generation: Generation
     admitted: float
@@ -26,6 +31,9 @@ class Sequence:
     hashes: list[bytes] = field(default_factory=list)  # content hash of each full block so far
     noted: int = 0  # blocks whose content the store knows
     generated: int = 0
+    grammar: Grammar | None = None
+    scores: list[Logprobs] = field(default_factory=list)  # of the prompt's second to last token, as far as computed
+    fresh: list[TokenEvent] = field(default_factory=list)
     started: float | None = None
     first_token: float | None = None
     finish_reason: FinishReason | None = None
@@ -65,7 +73,30 @@ class Sequence:
 
         The last token is never computed, it is only returned; it needs no position.
         """
-        return self.virtual + len(self.generation.token_ids) + self.generation.sampling.max_tokens - 1
+        return self.virtual + len(self.generation.token_ids) + max(self.generation.sampling.max_tokens, 1) - 1
+
+    @property
+    def takes_cached(self) -> bool:
+        """Whether KV of others may be taken over. Positions that were never computed have no logits to score."""
+        return not self.generation.sampling.score_prompt
+
+    @property
+    def output(self) -> list[int]:
+        """What was generated."""
+        return self.tokens[len(self.generation.token_ids) :]
+
+    def scored(self, start: int, count: int) -> range:
+        """The positions among `count` from `start` whose logits score a prompt token, the one that follows each."""
+        if not self.generation.sampling.score_prompt:
+            return range(0)
+        last = self.virtual + len(self.generation.token_ids) - 1
+        return range(max(start, self.virtual), min(start + count, last))
+
+    @property
+    def stops(self) -> frozenset[int]:
+        """Tokens that end it."""
+        sampling = self.generation.sampling
+        return frozenset(sampling.stop_token_ids).union(() if sampling.ignore_eos else self.generation.eos_ids)
 
     @property
     def group(self) -> tuple[str, str]:
@@ -73,19 +104,25 @@ class Sequence:
         weights, prefix = self.generation.weights, self.generation.prefix
         return (weights.key if weights else "", prefix.key if prefix else "")
 
-    def append(self, token_id: int) -> None:
+    def append(self, token: TokenEvent) -> None:
         """Add a sampled token and decide whether the sequence has ended.
 
-        A stop token ends it and is not kept; it is counted in `generated` as it was computed.
+        A stop token ends it and is not kept; it is counted in `generated` as it was computed. A grammar to which
+        nothing can be added ends it, too. Where no token was asked for, none is kept.
         """
         sampling = self.generation.sampling
+        if sampling.max_tokens == 0:
+            self.finish_reason = "length"
+            return
         self.generated += 1
-        stops = token_id in sampling.stop_token_ids
-        if stops or (token_id in self.generation.eos_ids and not sampling.ignore_eos):
+        if token.token_id in self.stops:
             self.finish_reason = "stop"
             return
-        self.tokens.append(token_id)
-        if self.generated >= sampling.max_tokens:
+        self.tokens.append(token.token_id)
+        self.fresh.append(token)
+        if self.grammar is not None and self.grammar.complete:
+            self.finish_reason = "stop"
+        elif self.generated >= sampling.max_tokens:
             self.finish_reason = "length"
 
     def extend_hashes(self, block_size: int) -> None:

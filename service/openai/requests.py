@@ -1,47 +1,107 @@
 """What OpenAI clients send.
 
-Unknown fields are accepted; known fields that are not implemented are refused, never ignored.
+Unknown fields are accepted; known fields that are not implemented are refused, never ignored. docs/reference/openai.md
+has the table of all of them.
 """
 
-from typing import Any, Literal
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from ragtune.errors import InvalidRequest
 from ragtune.prompt import Message
 from ragtune.wire import Sampling
+from service.engine.grammar import ANY_OBJECT
 
-# Fields of the OpenAI API that are known here but not implemented, with the values that ask for nothing.
+MOST_CHOICES = 128
+_INT64 = 2**63
+
+# Fields that OpenAI, vLLM or llama.cpp know and this server does not implement, with the values that ask for nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "best_of": (1,),
-    "logprobs": (False,),  # in completions 0 asks for the chosen token's own
-    "top_logprobs": (0,),
-    "logit_bias": ({},),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "repetition_penalty": (1,),
-    "min_p": (0,),
-    "min_tokens": (0,),
-    "echo": (False,),
-    "suffix": ("",),
-    "response_format": ({"type": "text"},),
-    "tools": ([],),
-    "tool_choice": ("none",),
-    "functions": ([],),
-    "function_call": ("none",),
-    "modalities": (["text"],),
+    # OpenAI
     "audio": (),
+    "best_of": (1,),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "metadata": ({},),
+    "modalities": (["text"],),
+    "moderation": (),
+    "parallel_tool_calls": (True, False),  # about calls that never happen
     "prediction": (),
+    "prompt_cache_retention": ("in_memory", "in-memory"),
     "reasoning_effort": ("none",),
+    "service_tier": ("auto", "default"),
     "store": (False,),
+    "suffix": ("",),
+    "verbosity": ("medium",),
     "web_search_options": (),
+    # vLLM
+    "add_generation_prompt": (True,),
+    "add_special_tokens": (),
+    "allowed_token_ids": ([],),
+    "bad_words": ([],),
+    "chat_template": (),
+    "chat_template_kwargs": ({},),
+    "continue_final_message": (False,),
+    "documents": ([],),
+    "guided_choice": (),
+    "guided_decoding_backend": (),
+    "guided_grammar": (),
+    "guided_json": (),
+    "guided_regex": (),
+    "include_reasoning": (True, False),
+    "include_stop_str_in_output": (False,),
+    "length_penalty": (1,),
+    "logits_processors": ([],),
+    "mm_processor_kwargs": ({},),
+    "priority": (0,),
+    "prompt_embeds": (),
+    "prompt_logprobs": (),
+    "return_token_ids": (False,),
+    "return_tokens_as_token_ids": (False,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "structured_outputs": (),
+    "truncate_prompt_tokens": (),
+    "use_beam_search": (False,),
+    # llama.cpp
+    "dry_multiplier": (0,),
+    "dynatemp_range": (0,),
+    "grammar": ("",),
+    "json_schema": (),
+    "lora": ([],),
+    "mirostat": (0,),
+    "n_keep": (0,),
+    "n_probs": (0,),
+    "repeat_penalty": (1,),
+    "samplers": (),
+    "typical_p": (1,),
+    "xtc_probability": (0,),
 }
 
 
 def _asks_nothing(value: object, neutral: tuple[Any, ...]) -> bool:
     """Whether `value` is one of the neutral ones; to Python, but not in JSON, 0 is False and 1 is True."""
     return any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in neutral)
+
+
+def refuse_known(extra: dict[str, Any] | None, neutral: dict[str, tuple[Any, ...]], place: str = "") -> None:
+    """Raises InvalidRequest for the first of the `neutral` fields that asks for something; the rest is unknown."""
+    for name, value in (extra or {}).items():
+        if name in neutral and value is not None and not _asks_nothing(value, neutral[name]):
+            raise InvalidRequest(f"{place}{name} is not supported; leave it out", param=place + name)
+
+
+def _not_a_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not a boolean")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_not_a_bool)]
+Count = Annotated[int, BeforeValidator(_not_a_bool)]
 
 
 class TextPart(BaseModel):
@@ -54,6 +114,8 @@ class TextPart(BaseModel):
 class ChatMessage(BaseModel):
     """One message; `developer` is a newer word for `system`."""
 
+    model_config = ConfigDict(extra="allow")
+
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
 
@@ -63,80 +125,212 @@ class ChatMessage(BaseModel):
         return Message(role="system" if self.role == "developer" else self.role, content=content)
 
 
+_IN_MESSAGES: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "function_call": (),
+    "name": ("",),
+    "reasoning": (),
+    "reasoning_content": (),
+    "refusal": (),
+    "tool_call_id": (),
+    "tool_calls": ([],),
+}
+
+
+def refuse_in_messages(messages: Sequence[ChatMessage]) -> None:
+    """Raises InvalidRequest for the first field of a message that asks for something not implemented."""
+    for at, message in enumerate(messages):
+        refuse_known(message.model_extra, _IN_MESSAGES, f"messages.{at}.")
+
+
 class StreamOptions(BaseModel):
     """`include_usage` adds a last chunk with the usage."""
 
-    include_usage: bool = False
+    model_config = ConfigDict(extra="allow")
+
+    include_usage: StrictBool = False
+
+
+_IN_STREAM_OPTIONS = {"include_obfuscation": (False,), "continuous_usage_stats": (False,)}
+
+
+class JSONSchema(BaseModel):
+    """A schema with the name OpenAI wants it to have. It is enforced, strict or not."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    definition: dict[str, Any] = Field(alias="schema")
+    strict: StrictBool | None = None
+
+
+class AnyText(BaseModel):
+    """No constraint."""
+
+    type: Literal["text"]
+
+
+class AnyJSONObject(BaseModel):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class JSONOfSchema(BaseModel):
+    """JSON that satisfies a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JSONSchema
+
+
+ResponseFormat = Annotated[AnyText | AnyJSONObject | JSONOfSchema, Field(discriminator="type")]
 
 
 class GenerationRequest(BaseModel):
-    """What chat and text completions share. `top_k`, `ignore_eos`, `stop_token_ids`, `deadline` are extensions."""
+    """What chat and text completions share.
+
+    `top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `ignore_eos` and `stop_token_ids` are named as in vLLM;
+    `deadline` is our own.
+    """
 
     model_config = ConfigDict(extra="allow")
 
-    model: str = Field(min_length=1, description="the mode, e.g. support-lora+rag")
-    max_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=-1)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: str | list[str] | None = Field(default=None)
-    stop_token_ids: list[int] | None = Field(default=None, max_length=64)
-    ignore_eos: bool | None = None
-    stream: bool | None = None
+    model: str = Field(min_length=1, max_length=512, description="the mode, e.g. support-lora+rag")
+    n: Count | None = Field(default=None, ge=1, le=MOST_CHOICES, description="answers to each prompt")
+    temperature: Number | None = Field(default=None, ge=0, le=2)
+    top_p: Number | None = Field(default=None, gt=0, le=1)
+    top_k: Count | None = Field(default=None, ge=-1, lt=_INT64, description="0 or -1: every token")
+    min_p: Number | None = Field(default=None, ge=0, le=1)
+    frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
+    repetition_penalty: Number | None = Field(default=None, gt=0, le=10)
+    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = Field(
+        default=None, max_length=1024, description="token id to what is added to its logit, -100 to 100"
+    )
+    seed: Count | None = Field(default=None, ge=-_INT64, lt=_INT64)
+    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    stop_token_ids: list[Count] | None = Field(default=None, max_length=64)
+    min_tokens: Count | None = Field(default=None, ge=0, lt=_INT64)
+    ignore_eos: StrictBool | None = None
+    response_format: ResponseFormat | None = None
+    stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    deadline: float | None = Field(default=None, gt=0, description="seconds")
+    deadline: Number | None = Field(default=None, gt=0, description="seconds")
+    tools: list[dict[str, Any]] | None = Field(default=None, max_length=1024)
+    tool_choice: Any = None
     user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
 
-    @model_validator(mode="after")
-    def _options_need_a_stream(self) -> "GenerationRequest":
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options is only allowed with stream: true")
-        return self
+    @property
+    def choices(self) -> int:
+        """Answers to each prompt."""
+        return self.n or 1
 
     def refuse_unsupported(self) -> None:
         """Raises InvalidRequest for the first known field that asks for something not implemented."""
-        for name, value in (self.model_extra or {}).items():
-            if name in _NEUTRAL and value is not None and not _asks_nothing(value, _NEUTRAL[name]):
-                raise InvalidRequest(f"{name} is not supported yet; leave it out", param=name)
+        extra = dict(self.model_extra or {})
+        if extra.get("best_of") == self.choices:  # as many tried as returned
+            del extra["best_of"]
+        refuse_known(extra, _NEUTRAL)
+        if self.stream_options is not None and not self.stream:
+            raise InvalidRequest("stream_options is only allowed with stream: true", param="stream_options")
+        if self.stream_options is not None:
+            refuse_known(self.stream_options.model_extra, _IN_STREAM_OPTIONS, "stream_options.")
+        if self.tool_choice not in (None, "none"):
+            raise InvalidRequest("tools are never called; only tool_choice: none is supported", param="tool_choice")
+        if self.tools and self.tool_choice != "none":
+            raise InvalidRequest("tools are never called; send them with tool_choice: none, or not", param="tools")
 
     @property
     def include_usage(self) -> bool:
         """Whether the stream ends with the usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def sampling(self) -> Sampling:
+    def sampling(self, logprobs: int | None = None, *, score_prompt: bool = False) -> Sampling:
         """With OpenAI's defaults: temperature 1, top_p 1. The number of tokens is settled when the prompt is known."""
+        schema_text = self._schema_text()
+        if schema_text is not None:
+            self._refuse_beside_a_schema()
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        if len(stop) > 16:
-            raise InvalidRequest("at most 16 stop strings", param="stop")
         return Sampling(
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
+            temperature=_or(self.temperature, 1.0),
+            top_p=_or(self.top_p, 1.0),
             top_k=max(0, self.top_k or 0),
+            min_p=self.min_p or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            repetition_penalty=_or(self.repetition_penalty, 1.0),
+            logit_bias=tuple((_token_id(token), bias) for token, bias in (self.logit_bias or {}).items()),
             seed=self.seed,
             stop=tuple(stop),
             stop_token_ids=tuple(self.stop_token_ids or ()),
+            min_tokens=self.min_tokens or 0,
             ignore_eos=bool(self.ignore_eos),
+            logprobs=logprobs,
+            score_prompt=score_prompt,
+            schema_text=schema_text,
         )
+
+    def _schema_text(self) -> str | None:
+        match self.response_format:
+            case AnyJSONObject():
+                return ANY_OBJECT
+            case JSONOfSchema():
+                return json.dumps(self.response_format.json_schema.definition)
+            case _:
+                return None
+
+    def _refuse_beside_a_schema(self) -> None:
+        for name in ("ignore_eos", "min_tokens"):
+            if getattr(self, name):
+                raise InvalidRequest(f"{name} contradicts response_format: JSON ends where it is complete", param=name)
 
 
 class ChatRequest(GenerationRequest):
     """POST /v1/chat/completions. `max_completion_tokens` is the newer name of `max_tokens`."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=4096)
+    max_tokens: Count | None = Field(default=None, ge=1, lt=_INT64)
+    max_completion_tokens: Count | None = Field(default=None, ge=1, lt=_INT64)
+    logprobs: StrictBool | None = None
+    top_logprobs: Count | None = Field(default=None, ge=0, le=20)
 
     @property
     def new_tokens(self) -> int | None:
         """How many tokens to generate at most, if the client says."""
         return self.max_completion_tokens or self.max_tokens
 
+    @property
+    def alternatives(self) -> int | None:
+        """How many likely tokens to tell beside each; None tells no log-probabilities."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    def refuse_unsupported(self) -> None:
+        """Raises InvalidRequest for the first known field that asks for something not implemented."""
+        super().refuse_unsupported()
+        refuse_known(self.model_extra, {"echo": (False,)})
+        refuse_in_messages(self.messages)
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequest("top_logprobs is only allowed with logprobs: true", param="top_logprobs")
+
 
 class CompletionRequest(GenerationRequest):
     """POST /v1/completions: a text, texts, token ids, or lists of token ids."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: StrictStr | list[StrictStr] | list[StrictInt] | list[list[StrictInt]] = Field(
+        description="passages of a mode with rag are put before it"
+    )
+    query: str | None = Field(default=None, description="what to search passages for; absent: the prompt")
+    max_tokens: Count | None = Field(default=None, ge=0, lt=_INT64, description="absent: 16")
+    echo: StrictBool | None = None
+    logprobs: Count | None = Field(default=None, ge=0, le=20)
+
+    def refuse_unsupported(self) -> None:
+        """Raises InvalidRequest for the first known field that asks for something not implemented."""
+        super().refuse_unsupported()
+        refuse_known(self.model_extra, {"top_logprobs": (0,), "max_completion_tokens": ()})
 
     def prompts(self) -> list[str] | list[list[int]]:
         """Always a list of prompts. Raises InvalidRequest for an empty one."""
@@ -146,3 +340,13 @@ class CompletionRequest(GenerationRequest):
         if not prompts or any(len(prompt) == 0 for prompt in prompts):
             raise InvalidRequest("the prompt is empty", param="prompt")
         return prompts
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _token_id(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 10:
+        raise InvalidRequest(f"logit_bias: {text[:40]!r} is not a token id", param="logit_bias")
+    return int(text)

@@ -1,10 +1,24 @@
-"""What OpenAI clients get. Everything of ours sits under the one field `ragtune`."""
+"""What OpenAI clients get. Everything of ours sits under the one field `ragtune`.
 
-from typing import Literal
+Fields that OpenAI leaves out where they say nothing are left out here, too (`exclude_if`); those it sends as null are
+null.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from ragtune.wire import Answer, CitedPassage, FinishReason, Timings
+from service.transcript import Candidate, Token
+
+
+def _absent(value: object) -> bool:
+    return value is None
+
+
+def _optional(description: str | None = None) -> Any:
+    return Field(default=None, exclude_if=_absent, description=description)
 
 
 class TokenDetails(BaseModel):
@@ -22,11 +36,11 @@ class OpenAIUsage(BaseModel):
     prompt_tokens_details: TokenDetails
 
     @classmethod
-    def of(cls, answers: list[Answer]) -> "OpenAIUsage":
-        """The sum over `answers`."""
-        prompt = sum(answer.usage.prompt_tokens for answer in answers)
+    def of(cls, answers: Sequence[Answer], choices: int = 1) -> "OpenAIUsage":
+        """The sum over `answers`; each prompt counts once for its `choices`, which stand together."""
+        prompt = sum(answer.usage.prompt_tokens for answer in answers[::choices])
         completion = sum(answer.usage.completion_tokens for answer in answers)
-        cached = sum(answer.usage.cached_tokens for answer in answers)
+        cached = sum(answer.usage.cached_tokens for answer in answers[::choices])
         details = TokenDetails(cached_tokens=cached)
         return cls(
             prompt_tokens=prompt,
@@ -45,10 +59,11 @@ class Extension(BaseModel):
     passages_retrieved: int
     virtual_tokens: int
     timings: Timings
+    further: list["Extension"] | None = _optional("those of the further choices, in order")
 
     @classmethod
-    def of(cls, answer: Answer) -> "Extension":
-        """From an answer."""
+    def of(cls, answer: Answer, *further: Answer) -> "Extension":
+        """From an answer, and those beside it."""
         return cls(
             mode=answer.resolved_mode,
             versions=answer.versions,
@@ -56,7 +71,87 @@ class Extension(BaseModel):
             passages_retrieved=answer.passages_retrieved,
             virtual_tokens=answer.usage.virtual_tokens,
             timings=answer.timings,
+            further=[cls.of(other) for other in further] or None,
         )
+
+
+class TopLogprob(BaseModel):
+    """A token that could have stood there."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> "TopLogprob":
+        """From a candidate."""
+        return cls(token=candidate.text, logprob=candidate.logprob, bytes=list(candidate.bytes))
+
+
+class TokenLogprob(BaseModel):
+    """A token of the answer; tokens add up to the text, their bytes to its UTF-8."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[TopLogprob]
+
+    @classmethod
+    def of(cls, token: Token) -> "TokenLogprob":
+        """From a token of an answer."""
+        return cls(
+            token=token.text,
+            logprob=token.logprob if token.logprob is not None else float("-inf"),
+            bytes=list(token.bytes),
+            top_logprobs=[TopLogprob.of(candidate) for candidate in token.best],
+        )
+
+
+class ChatLogprobs(BaseModel):
+    """Log-probabilities as chat completions tell them."""
+
+    content: list[TokenLogprob]
+    refusal: None = None
+
+    @classmethod
+    def of(cls, tokens: Sequence[Token]) -> "ChatLogprobs":
+        """From tokens of an answer."""
+        return cls(content=[TokenLogprob.of(token) for token in tokens])
+
+
+class TextLogprobs(BaseModel):
+    """Log-probabilities as text completions tell them; null where nothing stands before the token."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+    @classmethod
+    def of(cls, tokens: Sequence[Token], offset: int = 0) -> "TextLogprobs":
+        """From tokens of a text, the first of which begins at character `offset`."""
+        offsets = []
+        for token in tokens:
+            offsets.append(offset)
+            offset += len(token.text)
+        return cls(
+            tokens=[token.text for token in tokens],
+            token_logprobs=[token.logprob for token in tokens],
+            top_logprobs=[_top(token) for token in tokens],
+            text_offset=offsets,
+        )
+
+
+def _top(token: Token) -> dict[str, float] | None:
+    """The token itself and the likeliest in its place, by text; two of the same text are told apart by their ids."""
+    if token.logprob is None:
+        return None
+    top = {token.text: token.logprob}
+    for candidate in token.best:
+        if candidate.token_id != token.token_id:
+            key = candidate.text if candidate.text not in top else f"token_id:{candidate.token_id}"
+            top[key] = candidate.logprob
+    return top
 
 
 class AssistantMessage(BaseModel):
@@ -64,23 +159,24 @@ class AssistantMessage(BaseModel):
 
     role: Literal["assistant"] = "assistant"
     content: str
+    refusal: None = None
 
 
 class ChatChoice(BaseModel):
-    """The one choice."""
+    """One of `n` answers."""
 
-    index: int = 0
+    index: int
     message: AssistantMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None
     finish_reason: FinishReason
 
 
 class TextChoice(BaseModel):
-    """One choice a prompt."""
+    """One of `n` answers to one of the prompts; those to the first prompt come first."""
 
     index: int
     text: str
-    logprobs: None = None
+    logprobs: TextLogprobs | None
     finish_reason: FinishReason | None
 
 
@@ -104,23 +200,23 @@ class Completion(BaseModel):
     created: int
     model: str
     choices: list[TextChoice]
-    usage: OpenAIUsage | None = None
-    ragtune: Extension | None = None
+    usage: OpenAIUsage | None = _optional("in a stream only with include_usage")
+    ragtune: Extension | None = _optional("in a stream with the finish reason")
 
 
 class Delta(BaseModel):
     """What a chunk adds."""
 
-    role: Literal["assistant"] | None = None
-    content: str | None = None
+    role: Literal["assistant"] | None = _optional()
+    content: str | None = _optional()
 
 
 class ChunkChoice(BaseModel):
     """The one choice of a chunk."""
 
-    index: int = 0
+    index: int
     delta: Delta
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason | None = None
 
 
@@ -132,8 +228,8 @@ class ChatChunk(BaseModel):
     created: int
     model: str
     choices: list[ChunkChoice]
-    usage: OpenAIUsage | None = None
-    ragtune: Extension | None = None
+    usage: OpenAIUsage | None = _optional("only with include_usage, in the last chunk")
+    ragtune: Extension | None = _optional("with the finish reason")
 
 
 class ModelCard(BaseModel):
@@ -146,7 +242,7 @@ class ModelCard(BaseModel):
     root: str | None = None
     parent: str | None = None
     max_model_len: int
-    kind: Literal["base", "lora", "soft_prompt", "prefix", "index", "template", "combination"]
+    kind: Literal["base", "lora", "soft_prompt", "prefix", "index", "template", "combination", "embedding"]
 
 
 class ModelList(BaseModel):

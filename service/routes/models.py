@@ -17,7 +17,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/v1/models")
     async def models() -> ModelList:
-        """The base model, every adapter, index and template; any of them can be combined with '+'."""
+        """The base model, every adapter, index and template, which can be combined with '+'; the embedding model."""
         return ModelList(data=_cards(parts, started))
 
     @routes.get("/v1/models/{id:path}", responses={404: {"model": ErrorEnvelope}})
@@ -50,7 +50,9 @@ def _cards(parts: Parts, started: int) -> list[ModelCard]:
         ("rag:", "index", parts.indexes.versions.current()),
     ):
         cards += [_card(parts, prefix + v.name, kind, _seconds(v.created), str(v)) for v in versions]
-    return base + cards
+    embedder = _card(parts, parts.retriever.embedder.id, "embedding", started, parts.retriever.embedder.id)
+    embedder.parent, embedder.max_model_len = None, parts.retriever.embedder.window
+    return [*base, *cards, embedder]
 
 
 def _card(parts: Parts, name: str, kind: str, created: int, root: str) -> ModelCard:

@@ -7,7 +7,7 @@ from ragtune.wire import Answer, Ask, CompareRequest, CompareResponse, QueryRequ
 from service import pipeline
 from service.border import request_id
 from service.disconnect import unless_gone
-from service.openai.routes import note_answers
+from service.openai.completions import note_answers
 from service.parts import Parts
 
 

@@ -236,8 +236,8 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     trained = render_all(asked, template.manifest.template, tokenizer, search, settings.passage_tokens, 10_000).items
     for example, item in zip(asked, trained, strict=True):
         messages = (Message(role="user", content=example.query),)
-        prepared = await prepare(Ask("prompt:brief+rag:letters", Sampling(), messages, max_tokens=1), parts)
-        assert 0 < len(prepared.passages) < settings.top_k  # some were found, and the budget cut some
+        (prepared,) = await prepare(Ask("prompt:brief+rag:letters", Sampling(), messages, max_tokens=1), parts)
+        assert 0 < len(prepared.composed.passages) < settings.top_k  # some were found, and the budget cut some
         assert engine.generations[-1].token_ids == item.prompt
 
 

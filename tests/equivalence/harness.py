@@ -33,7 +33,17 @@ from transformers import DynamicCache, PreTrainedModel
 from ragtune.wire import Sampling
 from service.engine.engine import Engine
 from service.engine.kv_blocks import KVBlocks
-from service.engine.messages import AdapterRef, Failed, Generation, LoadDone, Progress, UnloadDone
+from service.engine.messages import (
+    AdapterRef,
+    Failed,
+    Generation,
+    LoadDone,
+    Logprobs,
+    Progress,
+    Scored,
+    TokenEvent,
+    UnloadDone,
+)
 from service.engine.runner import BLOCK, Runner
 from service.engine.scheduler import Batch, Scheduler
 from tests.tiny import VOCAB
@@ -162,9 +172,15 @@ class Reference:
 class Outcome:
     """What the engine made of one request: its new tokens and the logits each was chosen from."""
 
-    tokens: list[int] = field(default_factory=list)
+    events: list[TokenEvent] = field(default_factory=list)
+    scores: tuple[Logprobs, ...] = ()
     logits: list[Tensor] = field(default_factory=list)
     failed: Failed | None = None
+
+    @property
+    def tokens(self) -> list[int]:
+        """The ids of the new tokens."""
+        return [event.token_id for event in self.events]
 
 
 class RecordingRunner(Runner):
@@ -219,10 +235,18 @@ class Rig:
         starts = (chance.randrange(len(self.text) - longest) for _ in range(count))
         return [self.text[start : start + length] for start, length in zip(starts, lengths, strict=True)]
 
-    def admit(self, request_id: str, mode: str, prompt: Iterable[int], new: int = 8, **options: object) -> None:
-        """Queue a greedy request that ignores the end of sequence."""
+    def admit(
+        self,
+        request_id: str,
+        mode: str,
+        prompt: Iterable[int],
+        new: int = 8,
+        sampling: Sampling | None = None,
+        **options: object,
+    ) -> None:
+        """Queue a request: greedy for `new` tokens ignoring the end of sequence, unless `sampling` says how."""
         parts = [] if mode == "base" else [self.refs[part] for part in mode.split("+")]
-        sampling = Sampling(max_tokens=new, ignore_eos=True)
+        sampling = sampling or Sampling(max_tokens=new, ignore_eos=True)
         generation = Generation(
             request_id,
             tuple(prompt),
@@ -253,7 +277,9 @@ class Rig:
         for event in events:
             match event:
                 case Progress(request_id, tokens):
-                    self.outcomes[request_id].tokens += tokens
+                    self.outcomes[request_id].events += tokens
+                case Scored(request_id, scores):
+                    self.outcomes[request_id].scores = scores
                 case Failed():
                     self.outcomes[event.request_id].failed = event
                 case LoadDone(key, error):
@@ -262,6 +288,9 @@ class Rig:
                     pass
                 case _:
                     self.finished[event.request_id] = event.finish  # type: ignore[attr-defined]
+
+
+Setup = tuple[Rig, Reference]
 
 
 @dataclass

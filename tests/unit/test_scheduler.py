@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ragtune.wire import Sampling
 from service.engine.kv_blocks import KVBlocks
-from service.engine.messages import AdapterRef, Generation
+from service.engine.messages import AdapterRef, Generation, TokenEvent
 from service.engine.scheduler import Batch, Scheduler
 from service.engine.sequence import Sequence
 
@@ -37,7 +37,7 @@ def scheduler(blocks: int = 64, step_tokens: int = 32, running: int = 8, cache: 
 def step(scheduler: Scheduler, loaded: tuple[str, ...] = ()) -> Batch:
     """One engine step whose model always says token 7."""
     batch = scheduler.next_batch(loaded)
-    scheduler.complete(batch, {piece.sequence: 7 for piece in batch.slices if piece.samples})
+    scheduler.complete(batch, {piece.sequence: TokenEvent(7) for piece in batch.slices if piece.samples})
     return batch
 
 

@@ -1,0 +1,141 @@
+"""/v1/chat/completions and /v1/completions, streaming and not."""
+
+import time
+from dataclasses import replace
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ragtune.wire import Answer
+from service.border import note, request_id
+from service.disconnect import unless_gone
+from service.openai import streaming
+from service.openai.requests import ChatRequest, CompletionRequest
+from service.openai.responses import (
+    AssistantMessage,
+    ChatChoice,
+    ChatCompletion,
+    ChatLogprobs,
+    Completion,
+    Extension,
+    OpenAIUsage,
+    TextChoice,
+    TextLogprobs,
+)
+from service.parts import Parts
+from service.pipeline import Ask, Prepared, collect_all, prepare_all
+
+
+def router(parts: Parts) -> APIRouter:
+    """The two routes."""
+    routes = APIRouter(tags=["openai"])
+
+    @routes.post(
+        "/v1/chat/completions",
+        response_model=ChatCompletion,
+        responses={200: streaming.documented("a chat completion, or with stream: true its chunks")},
+    )
+    async def chat(body: ChatRequest, request: Request) -> Response | ChatCompletion:
+        """Answer a conversation in the mode named by `model`."""
+        ask = _chat_ask(body, request)
+        if body.stream:
+            return await streaming.respond(request, [ask], streaming.ChatChunks(body), parts)
+        prepared, answers = await _generate(request, [ask], parts)
+        told = ask.sampling.logprobs is not None
+        return ChatCompletion(
+            id=streaming.public_id("chatcmpl", answers[0].id),
+            created=int(time.time()),
+            model=body.model,
+            choices=[
+                ChatChoice(
+                    index=index,
+                    message=AssistantMessage(content=answer.text),
+                    logprobs=ChatLogprobs.of(each.tokens) if told else None,
+                    finish_reason=answer.finish_reason,
+                )
+                for index, (each, answer) in enumerate(zip(prepared, answers, strict=True))
+            ],
+            usage=OpenAIUsage.of(answers, body.choices),
+            ragtune=Extension.of(*answers),
+        )
+
+    @routes.post(
+        "/v1/completions",
+        response_model=Completion,
+        responses={200: streaming.documented("a completion, or with stream: true its chunks")},
+    )
+    async def completions(body: CompletionRequest, request: Request) -> Response | Completion:
+        """Continue raw prompts in the mode named by `model`; a list is computed together."""
+        asks = _completion_asks(body, request, parts)
+        if body.stream:
+            return await streaming.respond(request, asks, streaming.TextChunks(body), parts)
+        prepared, answers = await _generate(request, asks, parts)
+        told = body.logprobs is not None
+        return Completion(
+            id=streaming.public_id("cmpl", answers[0].id),
+            created=int(time.time()),
+            model=body.model,
+            choices=[
+                TextChoice(
+                    index=index,
+                    text=each.echo + answer.text,
+                    logprobs=TextLogprobs.of(each.tokens) if told else None,
+                    finish_reason=answer.finish_reason,
+                )
+                for index, (each, answer) in enumerate(zip(prepared, answers, strict=True))
+            ],
+            usage=OpenAIUsage.of(answers, body.choices),
+            ragtune=Extension.of(*answers),
+        )
+
+    return routes
+
+
+def note_answers(request: Request, answers: list[Answer]) -> None:
+    """The log line of a generating route: modes, counts and times, no text."""
+    note(
+        request,
+        mode=[a.resolved_mode for a in answers] if len(answers) > 1 else answers[0].resolved_mode,
+        prompt_tokens=sum(a.usage.prompt_tokens for a in answers),
+        completion_tokens=sum(a.usage.completion_tokens for a in answers),
+        cached_tokens=sum(a.usage.cached_tokens for a in answers),
+        first_token_ms=answers[0].timings.first_token_ms,
+    )
+
+
+async def _generate(request: Request, asks: list[Ask], parts: Parts) -> tuple[list[Prepared], list[Answer]]:
+    prepared = await unless_gone(request, prepare_all(asks, parts))
+    answers = await unless_gone(request, collect_all(prepared, parts))
+    note_answers(request, answers)
+    return prepared, answers
+
+
+def _chat_ask(body: ChatRequest, request: Request) -> Ask:
+    body.refuse_unsupported()
+    return Ask(
+        mode=body.model,
+        sampling=body.sampling(body.alternatives),
+        messages=tuple(message.flat() for message in body.messages),
+        count=body.choices,
+        max_tokens=body.new_tokens,
+        deadline=body.deadline,
+        request_id=request_id(request),
+    )
+
+
+def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) -> list[Ask]:
+    body.refuse_unsupported()
+    prompts = body.prompts()
+    ask = Ask(
+        mode=body.model,
+        sampling=body.sampling(body.logprobs, score_prompt=bool(body.echo) and body.logprobs is not None),
+        ids=not isinstance(prompts[0], str),
+        question=body.query,
+        echo=bool(body.echo),
+        count=body.choices,
+        max_tokens=16 if body.max_tokens is None else body.max_tokens,  # OpenAI's default on this route
+        deadline=body.deadline,
+        request_id=request_id(request),
+    )
+    ids = [parts.tokenizer.encode_completion(p) if isinstance(p, str) else p for p in prompts]
+    return [replace(ask, prompt_ids=tuple(p)) for p in ids]

@@ -1,0 +1,194 @@
+"""Streams as OpenAI's clients read them.
+
+Each choice begins with its role (chat), ends with one finish reason, and carries `ragtune` there; then the usage with
+no choices if it was asked for, then [DONE]. Headers go out with the first token, so that an error before it still has
+its status; when that takes longer than the setting `keep_alive`, they go out all the same, and comments keep the
+connection open. An error after them is an event, and no [DONE] follows it.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from fastapi import Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from service.disconnect import EventStream, unless_gone
+from service.errors import as_event
+from service.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
+from service.openai.responses import (
+    ChatChunk,
+    ChatLogprobs,
+    ChunkChoice,
+    Completion,
+    Delta,
+    Extension,
+    OpenAIUsage,
+    TextChoice,
+    TextLogprobs,
+)
+from service.parts import Parts
+from service.pipeline import Ask, Prepared, Said, answer, cancel_all, prepare_all, together
+from service.transcript import Piece
+
+_DONE = "data: [DONE]\n\n"
+_KEEP_ALIVE = ": keep-alive\n\n"
+
+
+class Chunks(Protocol):
+    """Turns pieces of choices into the chunks of one route."""
+
+    body: GenerationRequest
+
+    def opening(self, public: str, index: int) -> BaseModel | None:
+        """Before the first text of a choice."""
+
+    def piece(self, public: str, index: int, piece: Piece) -> BaseModel:
+        """Some of its text."""
+
+    def last(self, public: str, index: int, finish_reason: Any, extension: Extension) -> BaseModel:
+        """Its end."""
+
+    def usage(self, public: str, usage: OpenAIUsage) -> BaseModel:
+        """The usage of all."""
+
+
+class ChatChunks:
+    """Chunks of /v1/chat/completions."""
+
+    def __init__(self, body: ChatRequest) -> None:
+        self.body: GenerationRequest = body
+        self._told = body.alternatives is not None
+        self._created = int(time.time())
+
+    def opening(self, public: str, index: int) -> BaseModel | None:
+        """The role."""
+        return self._chunk(public, ChunkChoice(index=index, delta=Delta(role="assistant", content="")))
+
+    def piece(self, public: str, index: int, piece: Piece) -> BaseModel:
+        """Text, and its tokens."""
+        logprobs = ChatLogprobs.of(piece.tokens) if self._told else None
+        return self._chunk(public, ChunkChoice(index=index, delta=Delta(content=piece.text), logprobs=logprobs))
+
+    def last(self, public: str, index: int, finish_reason: Any, extension: Extension) -> BaseModel:
+        """The finish reason."""
+        chunk = self._chunk(public, ChunkChoice(index=index, delta=Delta(), finish_reason=finish_reason))
+        chunk.ragtune = extension
+        return chunk
+
+    def usage(self, public: str, usage: OpenAIUsage) -> BaseModel:
+        """No choices."""
+        chunk = self._chunk(public)
+        chunk.usage = usage
+        return chunk
+
+    def _chunk(self, public: str, *choices: ChunkChoice) -> ChatChunk:
+        name = public_id("chatcmpl", public)
+        return ChatChunk(id=name, created=self._created, model=self.body.model, choices=list(choices))
+
+
+class TextChunks:
+    """Chunks of /v1/completions."""
+
+    def __init__(self, body: CompletionRequest) -> None:
+        self.body: GenerationRequest = body
+        self._told = body.logprobs is not None
+        self._created = int(time.time())
+        self._offsets: defaultdict[int, int] = defaultdict(int)  # characters of the tokens told, by choice
+
+    def opening(self, public: str, index: int) -> BaseModel | None:  # noqa: ARG002 - there is none on this route
+        """Nothing."""
+        return None
+
+    def piece(self, public: str, index: int, piece: Piece) -> BaseModel:
+        """Text, and its tokens."""
+        logprobs = TextLogprobs.of(piece.tokens, self._offsets[index]) if self._told else None
+        self._offsets[index] += sum(len(token.text) for token in piece.tokens)
+        return self._chunk(public, TextChoice(index=index, text=piece.text, logprobs=logprobs, finish_reason=None))
+
+    def last(self, public: str, index: int, finish_reason: Any, extension: Extension) -> BaseModel:
+        """The finish reason."""
+        choice = TextChoice(index=index, text="", logprobs=None, finish_reason=finish_reason)
+        chunk = self._chunk(public, choice)
+        chunk.ragtune = extension
+        return chunk
+
+    def usage(self, public: str, usage: OpenAIUsage) -> BaseModel:
+        """No choices."""
+        chunk = self._chunk(public)
+        chunk.usage = usage
+        return chunk
+
+    def _chunk(self, public: str, *choices: TextChoice) -> Completion:
+        name = public_id("cmpl", public)
+        return Completion(id=name, created=self._created, model=self.body.model, choices=list(choices))
+
+
+async def respond(request: Request, asks: Sequence[Ask], chunks: Chunks, parts: Parts) -> Response:
+    """Admit everything, wait for the first sign of life, then stream."""
+    prepared = await unless_gone(request, prepare_all(asks, parts))
+    said = together(prepared, parts, parts.settings.keep_alive)
+    try:
+        first = await unless_gone(request, anext(said))
+    except BaseException:
+        await said.aclose()
+        cancel_all(prepared)
+        raise
+    return EventStream(_events(request, prepared, first, said, chunks))
+
+
+async def _events(
+    request: Request, prepared: Sequence[Prepared], first: Said, rest: AsyncGenerator[Said], chunks: Chunks
+) -> AsyncGenerator[str]:
+    public, opened = prepared[0].id, set[int]()
+    async with aclosing(rest):
+        try:
+            async for said in _joined(first, rest):
+                if said is None:
+                    yield _KEEP_ALIVE
+                    continue
+                index, piece = said
+                if index not in opened:
+                    opened.add(index)
+                    if opening := chunks.opening(public, index):
+                        yield _event(opening, chunks)
+                if piece is None:
+                    done = answer(prepared[index])
+                    yield _event(chunks.last(public, index, done.finish_reason, Extension.of(done)), chunks)
+                elif piece.text or piece.tokens:
+                    yield _event(chunks.piece(public, index, piece), chunks)
+        except Exception as error:  # noqa: BLE001 - the border: headers are out, so it must travel as an event
+            yield f"data: {as_event(request, error).model_dump_json()}\n\n"
+            return
+    if chunks.body.include_usage:
+        usage = OpenAIUsage.of([answer(each) for each in prepared], chunks.body.choices)
+        yield _event(chunks.usage(public, usage), chunks)
+    yield _DONE
+
+
+async def _joined(first: Said, rest: AsyncGenerator[Said]) -> AsyncGenerator[Said]:
+    yield first
+    async for said in rest:
+        yield said
+
+
+def _event(chunk: BaseModel, chunks: Chunks) -> str:
+    data = chunk.model_dump(mode="json")
+    if chunks.body.include_usage:
+        data.setdefault("usage", None)  # OpenAI: null in every chunk but the last, if it was asked for
+    return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def public_id(kind: str, generation: str) -> str:
+    """The id a client sees: `chatcmpl-...` or `cmpl-...`."""
+    return f"{kind}-{generation.removeprefix('gen-')}"
+
+
+def documented(description: str) -> dict[str, Any]:
+    """What the OpenAPI document says of an answer that may be a stream."""
+    stream = {"schema": {"type": "string"}, "example": 'data: {"choices":[...]}\n\ndata: [DONE]\n\n'}
+    return {"description": description, "content": {"text/event-stream": stream}}

@@ -1,0 +1,120 @@
+"""/tokenize and /detokenize, as vLLM has them."""
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+
+from ragtune.errors import InvalidRequest
+from ragtune.wire import Sampling
+from service.border import request_id
+from service.openai.requests import ChatMessage, refuse_in_messages, refuse_known
+from service.parts import Parts
+from service.pipeline import Ask, check_vocabulary, compose
+
+_MODE = Field(default="base", min_length=1, max_length=512, description="the mode")
+_NOT_HERE = {
+    "add_generation_prompt": (True,),
+    "chat_template": (),
+    "chat_template_kwargs": ({},),
+    "continue_final_message": (False,),
+    "tools": ([],),
+}
+
+
+class TokenizeRequest(BaseModel):
+    """POST /tokenize: a raw prompt, or messages as the mode would render them."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {"model": "base", "prompt": "How long is the warranty?", "return_token_strs": True},
+                {"model": "base", "messages": [{"role": "user", "content": "How long is the warranty?"}]},
+            ]
+        },
+    )
+
+    model: str = _MODE
+    prompt: str | None = Field(default=None, description="raw text; passages of the mode are not put before it")
+    messages: list[ChatMessage] | None = Field(
+        default=None, min_length=1, max_length=4096, description="rendered with the mode's template and passages"
+    )
+    add_special_tokens: StrictBool = Field(default=True, description="whether a raw prompt gets its opening token")
+    return_token_strs: StrictBool | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "TokenizeRequest":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("send either prompt or messages")
+        return self
+
+
+class TokenizeResponse(BaseModel):
+    """Token ids, and their names in the vocabulary if they were asked for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"count": 2, "max_model_len": 4096, "tokens": [3, 17], "token_strs": ["How", "Ġlong"]}]
+        }
+    )
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None
+
+
+class DetokenizeRequest(BaseModel):
+    """POST /detokenize."""
+
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra={"examples": [{"model": "base", "tokens": [1206, 986, 314]}]}
+    )
+
+    model: str = _MODE
+    tokens: list[StrictInt] = Field(max_length=2**20)
+
+
+class DetokenizeResponse(BaseModel):
+    """The text, control tokens included."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "How long is"}]})
+
+    prompt: str
+
+
+def router(parts: Parts) -> APIRouter:
+    """The two routes."""
+    routes = APIRouter(tags=["tokens"])
+    tokenizer = parts.tokenizer
+
+    @routes.post("/tokenize")
+    async def tokenize(body: TokenizeRequest, request: Request) -> TokenizeResponse:
+        """Show the tokens of a text, or the whole prompt that messages become in a mode."""
+        refuse_known(body.model_extra, _NOT_HERE)
+        if body.messages is not None:
+            refuse_in_messages(body.messages)
+            messages = tuple(message.flat() for message in body.messages)
+            ask = Ask(body.model, Sampling(), messages, request_id=request_id(request))
+            ids = list((await compose(ask, parts)).prompt.token_ids)
+        else:
+            parts.catalog.resolve(body.model)
+            ids = tokenizer.encode_completion(body.prompt or "")
+            if not body.add_special_tokens:
+                ids = list(tokenizer.without_opening(ids))
+        return TokenizeResponse(
+            count=len(ids),
+            max_model_len=parts.engine.info.max_model_len,
+            tokens=ids,
+            token_strs=tokenizer.names(ids) if body.return_token_strs else None,
+        )
+
+    @routes.post("/detokenize")
+    async def detokenize(body: DetokenizeRequest) -> DetokenizeResponse:
+        """Show the text of token ids."""
+        parts.catalog.resolve(body.model)
+        check_vocabulary(body.tokens, "tokens has", "tokens", parts)
+        if not all(token < tokenizer.vocab_size for token in body.tokens):
+            raise InvalidRequest("tokens has ids that stand for no text", param="tokens")
+        return DetokenizeResponse(prompt=tokenizer.decode_all(body.tokens))
+
+    return routes

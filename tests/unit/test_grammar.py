@@ -1,0 +1,90 @@
+"""Schemas become masks that let exactly the right tokens through; what cannot be enforced is refused with a reason."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.tokenizer import Tokenizer
+from ragtune.errors import InvalidRequest
+from service.engine.grammar import ANY_OBJECT, Grammars, check_schema
+from tests.tiny import VOCAB, tiny_tokenizer
+
+TOKENIZER = Tokenizer(tiny_tokenizer())
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"enum": ["Ann", "Bo"]}, "age": {"type": "integer", "minimum": 0, "maximum": 9}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def grammars() -> Grammars:
+    return Grammars(TOKENIZER.vocabulary, VOCAB)
+
+
+def letters(grammars: Grammars, schema: dict[str, Any], written: str) -> str:
+    """What may follow `written`; $ is the end."""
+    grammar = grammars.compile(json.dumps(schema))
+    for token in TOKENIZER.encode(written)[0]:
+        grammar.accept(token)
+    ids = np.flatnonzero(grammars.allowed([grammar])[0]).tolist()
+    return "".join("$" if i in TOKENIZER.eos_ids else TOKENIZER.decode([i]) for i in ids)
+
+
+def test_only_what_the_schema_allows_may_follow(grammars: Grammars) -> None:
+    assert letters(grammars, PERSON, "") == "{"
+    assert sorted(letters(grammars, PERSON, '{"name":"')) == ["A", "B"]
+    assert sorted(letters(grammars, PERSON, '{"name":"Bo","age":')) == list("0123456789")
+    assert letters(grammars, {"type": "integer"}, "5").count("$") == 1
+
+
+def test_a_grammar_is_complete_when_nothing_can_follow(grammars: Grammars) -> None:
+    grammar = grammars.compile(json.dumps(PERSON))
+    text = '{"name":"Bo","age":7}'
+    for token in TOKENIZER.encode(text)[0]:
+        assert not grammar.complete
+        grammar.accept(token)
+    assert grammar.complete
+
+
+def test_masks_of_several_sequences_are_each_their_own_and_as_wide_as_the_logits(grammars: Grammars) -> None:
+    one, other = grammars.compile(ANY_OBJECT), grammars.compile('{"enum": [true]}')
+    allowed = grammars.allowed([one, other])
+    assert allowed.shape == (2, VOCAB)
+    assert [TOKENIZER.decode(np.flatnonzero(row).tolist()) for row in allowed] == ["{", "t"]
+    assert not allowed[:, TOKENIZER.vocab_size :].any()
+
+
+def test_a_token_that_does_not_fit_is_an_error(grammars: Grammars) -> None:
+    grammar = grammars.compile(ANY_OBJECT)
+    with pytest.raises(InvalidRequest, match="too complex to enforce"):
+        grammar.accept(TOKENIZER.encode("x")[0][0])
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"type": "strin"}, "Invalid type"),
+        ({"type": "integer", "minimum": 5, "maximum": 2}, "Unsatisfiable"),
+        ({"$ref": "#/definitions/missing"}, "does not exist"),
+        ({"$ref": "http://example.com/schema"}, "not present"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"not": {"type": "string"}}, "not"),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
+        ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
+        ({"type": "string", "format": "shoe-size"}, "format"),
+        ({"type": "object", "properties": 5}, "properties"),
+        ({"enum": []}, "Unsatisfiable"),
+        ({"x-guidance": {"lenient": True}}, "x-guidance"),
+    ],
+)
+def test_a_schema_that_cannot_be_enforced_is_refused_with_the_reason(
+    grammars: Grammars, schema: dict[str, Any], reason: str
+) -> None:
+    for refuse in (check_schema, grammars.compile):
+        with pytest.raises(InvalidRequest, match=reason) as error:
+            refuse(json.dumps(schema))
+        assert len(error.value.message) < 400
