@@ -52,6 +52,25 @@ class Timings(BaseModel):
 class Answer(BaseModel):
     """What a mode answered, with everything needed to explain and repeat it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "gen-4f2a",
+                    "mode": "support-lora",
+                    "resolved_mode": "support-lora@2",
+                    "versions": {"weights": "support-lora@2"},
+                    "text": "26 months.",
+                    "finish_reason": "stop",
+                    "passages": [],
+                    "passages_retrieved": 0,
+                    "usage": {"prompt_tokens": 17, "completion_tokens": 5},
+                    "timings": {"queue_ms": 0.4, "first_token_ms": 61.0, "total_ms": 180.2},
+                }
+            ]
+        }
+    )
+
     id: str
     mode: str
     resolved_mode: str
@@ -112,11 +131,19 @@ class Ask(BaseModel):
 class QueryRequest(Ask):
     """One question in one mode."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"query": "How long is the warranty?", "mode": "support-lora+rag"}]}
+    )
+
     mode: str = "base"
 
 
 class CompareRequest(Ask):
     """One question in several modes, computed together."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"query": "How long is the warranty?", "modes": ["base", "rag"]}]}
+    )
 
     modes: tuple[str, ...] = Field(min_length=1, max_length=32)
 

@@ -4,14 +4,22 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
-from ragtune.wire import ErrorEnvelope
 from service import errors
 from service.border import Border, whole_characters
+from service.documented import ALWAYS, describe, refusals
 from service.openai import completions, embeddings
 from service.parts import Parts
 from service.routes import health, models, query, resources, tokens
 
-_ERRORS = {status: {"model": ErrorEnvelope} for status in (400, 403, 404, 413, 422, 423, 429, 500, 503, 504)}
+_TAGS = [
+    {"name": "openai", "description": "What OpenAI's clients speak; `model` is the mode."},
+    {"name": "tokens", "description": "Texts and tokens, as vLLM has them."},
+    {"name": "query", "description": "One question in one mode, or in several at once."},
+    {"name": "adapters", "description": "LoRAs, soft prompts and prefixes as versions behind a name."},
+    {"name": "indexes", "description": "Knowledge indexes as versions behind a name."},
+    {"name": "templates", "description": "Prompt templates as versions behind a name."},
+    {"name": "health", "description": "Whether it lives, and whether it takes requests."},
+]
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -20,10 +28,12 @@ def create_app(parts: Parts) -> FastAPI:
         title="ragtune",
         version=version("ragtune"),
         description="Prompt, retrieval, LoRA and soft prompts as a per-request choice over one base model.",
-        responses=_ERRORS,  # type: ignore[arg-type]
+        responses=refusals(*ALWAYS),
+        openapi_tags=_TAGS,
         dependencies=[Depends(whole_characters)],
     )
     errors.install(app)
+    describe(app)
     for router in (
         completions.router(parts),
         embeddings.router(parts),

@@ -70,6 +70,7 @@ class Transcript:
         self._count = 0
         self._shown = 0  # characters given out
         self._end = 0  # characters of all complete tokens
+        self._stop_token: TokenEvent | None = None
         self._held: deque[tuple[int, Token]] = deque()  # tokens not given out yet, with where each ends
 
     @property
@@ -79,15 +80,23 @@ class Transcript:
 
     def push(self, event: TokenEvent) -> Piece:
         """What can be shown now; often nothing."""
+        if event.ends:
+            self._stop_token = event
+            return Piece("")
         self._count += 1
         text, tokens = self._speller.push(event)
         self._hold(tokens)
         return self._release(self._stops.push(text) if self._count > self._min_tokens else text)
 
     def end(self) -> Piece:
-        """What is left when the last token has come, broken characters included."""
+        """What is left when the last token has come, broken characters included.
+
+        A token that ended the generation is among the tokens, and has no text.
+        """
         text, tokens = self._speller.flush()
         self._hold(tokens)
+        if self._stop_token is not None:
+            self._hold([self._speller.silent(self._stop_token)])
         shown = self._stops.push(text)
         return self._release(shown + self._stops.flush(), last=not self.stopped)
 
@@ -144,6 +153,10 @@ class _Speller:
         """What is left."""
         text = self._detokeniser.flush()
         return text, self._spell(text)
+
+    def silent(self, event: TokenEvent) -> Token:
+        """A token that is told and not shown."""
+        return self._token(event, "", b"")
 
     def _spell(self, text: str) -> list[Token]:
         run, self._run = self._run, []

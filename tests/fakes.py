@@ -153,6 +153,9 @@ class EchoEngine:
                 TokenEvent(token, None if sampling.logprobs is None else _logprobs(token, sampling.logprobs))
             )
         reason = "length" if made == generation.sampling.max_tokens else "stop"
+        if reason == "stop" and sampling.logprobs is not None:
+            stop = next((token for token in generation.token_ids if token in _stops(generation)), 0)
+            self._streams[generation.request_id].push(TokenEvent(stop, _logprobs(stop, sampling.logprobs), ends=True))
         return Finish(reason, len(generation.token_ids), made, 0, generation.virtual_tokens, 0.0, 0.0)
 
     def _check(self, generation: Generation) -> None:
@@ -186,9 +189,12 @@ def _logprobs(token: int, best: int) -> Logprobs:
 
 
 def _echo(generation: Generation) -> Iterator[int]:
-    sampling = generation.sampling
-    stops = set(sampling.stop_token_ids) | (set() if sampling.ignore_eos else set(generation.eos_ids))
-    for token in cycle(generation.token_ids) if sampling.ignore_eos else generation.token_ids:
-        if token in stops:
+    for token in cycle(generation.token_ids) if generation.sampling.ignore_eos else generation.token_ids:
+        if token in _stops(generation):
             return
         yield token
+
+
+def _stops(generation: Generation) -> set[int]:
+    sampling = generation.sampling
+    return set(sampling.stop_token_ids) | (set() if sampling.ignore_eos else set(generation.eos_ids))

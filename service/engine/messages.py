@@ -58,10 +58,14 @@ class Logprobs:
 
 @dataclass(frozen=True)
 class TokenEvent:
-    """One generated token; with its log-probabilities if they were asked for."""
+    """One generated token; with its log-probabilities if they were asked for.
+
+    A token that `ends` the generation is no part of its text. It is told only where log-probabilities were asked for.
+    """
 
     token_id: int
     logprobs: Logprobs | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True)

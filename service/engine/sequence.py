@@ -7,7 +7,7 @@ left to compute is decoding, one with more is in prefill: there is no other diff
 
 import hashlib
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ragtune.wire import FinishReason
 from service.engine.grammar import Grammar
@@ -107,8 +107,8 @@ class Sequence:
     def append(self, token: TokenEvent) -> None:
         """Add a sampled token and decide whether the sequence has ended.
 
-        A stop token ends it and is not kept; it is counted in `generated` as it was computed. A grammar to which
-        nothing can be added ends it, too. Where no token was asked for, none is kept.
+        A stop token ends it and is not kept; it is counted in `generated` as it was computed, and told if it was
+        scored. A grammar to which nothing can be added ends it, too. Where no token was asked for, none is kept.
         """
         sampling = self.generation.sampling
         if sampling.max_tokens == 0:
@@ -117,6 +117,8 @@ class Sequence:
         self.generated += 1
         if token.token_id in self.stops:
             self.finish_reason = "stop"
+            if token.logprobs is not None:
+                self.fresh.append(replace(token, ends=True))
             return
         self.tokens.append(token.token_id)
         self.fresh.append(token)

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ragtune.wire import Answer
 from service.border import note, request_id
 from service.disconnect import unless_gone
+from service.documented import GENERATING, refusals, streamed
 from service.openai import streaming
 from service.openai.requests import ChatRequest, CompletionRequest
 from service.openai.responses import (
@@ -33,7 +34,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.post(
         "/v1/chat/completions",
         response_model=ChatCompletion,
-        responses={200: streaming.documented("a chat completion, or with stream: true its chunks")},
+        responses=streamed("A chat completion, or with `stream: true` its chunks.") | refusals(*GENERATING),
     )
     async def chat(body: ChatRequest, request: Request) -> Response | ChatCompletion:
         """Answer a conversation in the mode named by `model`."""
@@ -62,7 +63,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.post(
         "/v1/completions",
         response_model=Completion,
-        responses={200: streaming.documented("a completion, or with stream: true its chunks")},
+        responses=streamed("A completion, or with `stream: true` its chunks.") | refusals(*GENERATING),
     )
     async def completions(body: CompletionRequest, request: Request) -> Response | Completion:
         """Continue raw prompts in the mode named by `model`; a list is computed together."""

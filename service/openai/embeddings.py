@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from indexer.embedding import Vectors
-from indexer.retriever import Retriever
 from ragtune.errors import ContextLengthExceeded, DeadlineExceeded, InvalidRequest, Overloaded, UnknownName
 from service.border import note
 from service.disconnect import unless_gone
+from service.documented import refusals
 from service.openai.requests import Count, refuse_known
 from service.parts import Parts
 
@@ -89,7 +89,7 @@ def router(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["openai"])
     embedding = _Queue(parts)
 
-    @routes.post("/v1/embeddings")
+    @routes.post("/v1/embeddings", responses=refusals(400, 404, 413, 429, 504))
     async def embeddings(body: EmbeddingRequest, request: Request) -> EmbeddingList:
         """Embed texts with the model that retrieval uses."""
         refuse_known(body.model_extra, _NOT_HERE)
@@ -114,21 +114,20 @@ class _Queue:
     """One request's turn at a time, so that embedding many texts neither floods the threads nor starves searches."""
 
     def __init__(self, parts: Parts) -> None:
-        self._retriever: Retriever = parts.retriever
-        self._settings = parts.settings
+        self._parts = parts
         self._turn = asyncio.Lock()
         self._waiting = 0
 
     async def run(self, texts: list[str]) -> tuple[Vectors, int]:
         """(len(texts), dimension) vectors, and the tokens they took."""
-        if self._waiting > self._settings.max_waiting:
+        if self._waiting > self._parts.settings.max_waiting:
             raise Overloaded(f"{self._waiting} requests for embeddings are waiting; try again shortly")
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._settings.deadline):
+            async with asyncio.timeout(self._parts.settings.deadline):
                 turns = [await self._embed(texts, at) for at in range(0, len(texts), _TURN)]
         except TimeoutError as error:
-            raise DeadlineExceeded(f"not done within {self._settings.deadline:g} s") from error
+            raise DeadlineExceeded(f"not done within {self._parts.settings.deadline:g} s") from error
         finally:
             self._waiting -= 1
         return np.concatenate([vectors for vectors, _ in turns]), sum(tokens for _, tokens in turns)
@@ -138,13 +137,13 @@ class _Queue:
             return await asyncio.to_thread(self._checked, texts[at : at + _TURN], at)
 
     def _checked(self, texts: list[str], at: int) -> tuple[Vectors, int]:
-        counts, window = self._retriever.count(texts), self._retriever.embedder.window
+        counts, window = self._parts.retriever.count(texts), self._parts.retriever.embedder.window
         for index, count in enumerate(counts, start=at):
             if count > window:
                 raise ContextLengthExceeded(
                     f"input {index} has {count} tokens, this model reads {window}; cut it into passages", param="input"
                 )
-        return self._retriever.embed(texts), sum(counts)
+        return self._parts.retriever.embed(texts), sum(counts)
 
 
 def _encoded(vector: Vectors, as_base64: bool) -> list[float] | str:

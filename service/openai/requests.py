@@ -291,6 +291,35 @@ class GenerationRequest(BaseModel):
 class ChatRequest(GenerationRequest):
     """POST /v1/chat/completions. `max_completion_tokens` is the newer name of `max_tokens`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "support-lora+rag",
+                    "messages": [{"role": "user", "content": "How long is the warranty?"}],
+                    "max_completion_tokens": 64,
+                    "temperature": 0,
+                },
+                {
+                    "model": "base",
+                    "messages": [{"role": "user", "content": "Name a pump and its price as JSON."}],
+                    "response_format": {
+                        "type": "json_schema",
+                        "json_schema": {
+                            "name": "pump",
+                            "schema": {
+                                "type": "object",
+                                "properties": {"name": {"type": "string"}, "price": {"type": "number"}},
+                                "required": ["name", "price"],
+                                "additionalProperties": False,
+                            },
+                        },
+                    },
+                },
+            ]
+        }
+    )
+
     messages: list[ChatMessage] = Field(min_length=1, max_length=4096)
     max_tokens: Count | None = Field(default=None, ge=1, lt=_INT64)
     max_completion_tokens: Count | None = Field(default=None, ge=1, lt=_INT64)
@@ -318,6 +347,15 @@ class ChatRequest(GenerationRequest):
 
 class CompletionRequest(GenerationRequest):
     """POST /v1/completions: a text, texts, token ids, or lists of token ids."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"model": "support-lora", "prompt": "The warranty lasts", "max_tokens": 16},
+                {"model": "rag", "prompt": "It lasts 26 months.", "max_tokens": 0, "echo": True, "logprobs": 1},
+            ]
+        }
+    )
 
     prompt: StrictStr | list[StrictStr] | list[StrictInt] | list[list[StrictInt]] = Field(
         description="passages of a mode with rag are put before it"

@@ -7,10 +7,48 @@ null.
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ragtune.wire import Answer, CitedPassage, FinishReason, Timings
 from service.transcript import Candidate, Token
+
+_EXAMPLE: dict[str, Any] = {
+    "created": 1795600000,
+    "model": "support-lora",
+    "usage": {
+        "prompt_tokens": 17,
+        "completion_tokens": 5,
+        "total_tokens": 22,
+        "prompt_tokens_details": {"cached_tokens": 16},
+    },
+    "ragtune": {
+        "mode": "support-lora@2",
+        "versions": {"weights": "support-lora@2"},
+        "passages": [],
+        "passages_retrieved": 0,
+        "virtual_tokens": 0,
+        "timings": {"first_token_ms": 61.0, "total_ms": 180.2},
+    },
+}
+_CHAT_EXAMPLE: dict[str, Any] = {
+    "id": "chatcmpl-4f2a",
+    "object": "chat.completion",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "26 months.", "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    **_EXAMPLE,
+}
+_TEXT_EXAMPLE: dict[str, Any] = {
+    "id": "cmpl-4f2a",
+    "object": "text_completion",
+    "choices": [{"index": 0, "text": " 26 months.", "logprobs": None, "finish_reason": "stop"}],
+    **_EXAMPLE,
+}
 
 
 def _absent(value: object) -> bool:
@@ -167,7 +205,7 @@ class ChatChoice(BaseModel):
 
     index: int
     message: AssistantMessage
-    logprobs: ChatLogprobs | None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason
 
 
@@ -176,12 +214,14 @@ class TextChoice(BaseModel):
 
     index: int
     text: str
-    logprobs: TextLogprobs | None
+    logprobs: TextLogprobs | None = None
     finish_reason: FinishReason | None
 
 
 class ChatCompletion(BaseModel):
     """The answer of /v1/chat/completions."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_CHAT_EXAMPLE]})
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -194,6 +234,8 @@ class ChatCompletion(BaseModel):
 
 class Completion(BaseModel):
     """The answer of /v1/completions, and a chunk of its stream."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_TEXT_EXAMPLE]})
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -234,6 +276,23 @@ class ChatChunk(BaseModel):
 
 class ModelCard(BaseModel):
     """One thing that can be asked for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "support-lora",
+                    "object": "model",
+                    "created": 1795600000,
+                    "owned_by": "ragtune",
+                    "root": "support-lora@2",
+                    "parent": "SmolLM2-135M-Instruct",
+                    "max_model_len": 4096,
+                    "kind": "lora",
+                }
+            ]
+        }
+    )
 
     id: str
     object: Literal["model"] = "model"

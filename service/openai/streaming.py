@@ -186,9 +186,3 @@ def _event(chunk: BaseModel, chunks: Chunks) -> str:
 def public_id(kind: str, generation: str) -> str:
     """The id a client sees: `chatcmpl-...` or `cmpl-...`."""
     return f"{kind}-{generation.removeprefix('gen-')}"
-
-
-def documented(description: str) -> dict[str, Any]:
-    """What the OpenAPI document says of an answer that may be a stream."""
-    stream = {"schema": {"type": "string"}, "example": 'data: {"choices":[...]}\n\ndata: [DONE]\n\n'}
-    return {"description": description, "content": {"text/event-stream": stream}}

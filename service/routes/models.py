@@ -2,12 +2,19 @@
 
 import time
 from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter
+from fastapi import Path as PathParameter
 
-from ragtune.wire import ErrorEnvelope
+from service.documented import refusals
 from service.openai.responses import ModelCard, ModelList
 from service.parts import Parts
+
+ModelId = Annotated[
+    str,
+    PathParameter(description="a mode, the base model's id, or the embedding model's", examples=["support-lora+rag"]),
+]
 
 
 def router(parts: Parts) -> APIRouter:
@@ -20,8 +27,8 @@ def router(parts: Parts) -> APIRouter:
         """The base model, every adapter, index and template, which can be combined with '+'; the embedding model."""
         return ModelList(data=_cards(parts, started))
 
-    @routes.get("/v1/models/{id:path}", responses={404: {"model": ErrorEnvelope}})
-    async def model(id: str) -> ModelCard:  # noqa: A002 - the name in the OpenAI API
+    @routes.get("/v1/models/{id:path}", responses=refusals(400, 404, 422))
+    async def model(id: ModelId) -> ModelCard:  # noqa: A002 - the name in the OpenAI API
         """One of them, or any combination; 404 with near matches if a part of it is unknown."""
         for card in _cards(parts, started):
             if card.id == id:

@@ -7,6 +7,7 @@ from ragtune.wire import Answer, Ask, CompareRequest, CompareResponse, QueryRequ
 from service import pipeline
 from service.border import request_id
 from service.disconnect import unless_gone
+from service.documented import GENERATING, refusals
 from service.openai.completions import note_answers
 from service.parts import Parts
 
@@ -15,14 +16,14 @@ def router(parts: Parts) -> APIRouter:
     """The two routes."""
     routes = APIRouter(tags=["query"])
 
-    @routes.post("/v1/query")
+    @routes.post("/v1/query", responses=refusals(*GENERATING))
     async def query(body: QueryRequest, request: Request) -> Answer:
         """Answer one question in one mode."""
         (answer,) = await unless_gone(request, pipeline.answer_all([_ask(body, body.mode, request)], parts))
         note_answers(request, [answer])
         return answer
 
-    @routes.post("/v1/compare")
+    @routes.post("/v1/compare", responses=refusals(*GENERATING))
     async def compare(body: CompareRequest, request: Request) -> CompareResponse:
         """Answer one question in several modes, computed together; if one mode cannot be had, none runs."""
         asks = [_ask(body, mode, request) for mode in body.modes]

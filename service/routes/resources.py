@@ -5,9 +5,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from fastapi import APIRouter, Request
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,9 +21,13 @@ from ragtune.templates import TemplateManifest
 from ragtune.versions import Version
 from ragtune.wire import Passage
 from service.catalog import reference
+from service.documented import NAMED, POSTED, refusals
 from service.parts import Parts
 
 M = TypeVar("M", bound=BaseModel)
+Name = Annotated[
+    str, PathParameter(description="a name, where versions can be read also NAME@VERSION", examples=["support"])
+]
 _NICE = 10
 _KEPT = 2  # versions of an adapter that stay in memory; an older one is loaded again by the request that names it
 
@@ -55,10 +60,13 @@ class Deleted(BaseModel):
     versions: list[str]
 
 
+_TEMPLATE = 'system = "Answer in a few words."\n'
+
+
 class FromPath(BaseModel):
     """A folder on the server's machine, inside an allowed root."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"path": "/data/support"}]})
 
     path: Path
 
@@ -66,7 +74,7 @@ class FromPath(BaseModel):
 class FromToml(BaseModel):
     """A template's TOML text."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"toml": _TEMPLATE}]})
 
     toml: str
 
@@ -74,7 +82,7 @@ class FromToml(BaseModel):
 _TOML_OR_JSON = {
     "required": True,
     "content": {
-        "application/toml": {"schema": {"type": "string"}},
+        "application/toml": {"schema": {"type": "string"}, "example": _TEMPLATE},
         "application/json": {"schema": FromToml.model_json_schema()},
     },
 }
@@ -83,7 +91,9 @@ _TOML_OR_JSON = {
 class SearchRequest(BaseModel):
     """A search in one index."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"query": "How long is the warranty?", "top_k": 3}]}
+    )
 
     query: str = Field(min_length=1)
     top_k: int = Field(default=4, ge=1, le=100)
@@ -106,8 +116,8 @@ def adapters(parts: Parts) -> APIRouter:
         """The current version of every adapter."""
         return [Described.of(version) for version in parts.adapters.current()]
 
-    @routes.put("/{name}")
-    async def adapters_put(name: str, body: FromPath) -> Described[AdapterManifest]:
+    @routes.put("/{name}", responses=refusals(*NAMED, 413, 422, 507))
+    async def adapters_put(name: Name, body: FromPath) -> Described[AdapterManifest]:
         """Register a PEFT folder as the next version of `name`, and load it; requests in flight keep theirs.
 
         All but the newest two versions leave the engine's memory once nobody uses them.
@@ -120,13 +130,13 @@ def adapters(parts: Parts) -> APIRouter:
             task.add_done_callback(unloading.discard)
         return Described.of(version)
 
-    @routes.get("/{name}")
-    async def adapters_get(name: str) -> Described[AdapterManifest]:
+    @routes.get("/{name}", responses=refusals(*NAMED))
+    async def adapters_get(name: Name) -> Described[AdapterManifest]:
         """The version `name` or `name@version` means."""
         return Described.of(parts.adapters.get(Ref.parse(name, "adapter")))
 
-    @routes.delete("/{name}")
-    async def adapters_delete(name: str) -> Deleted:
+    @routes.delete("/{name}", responses=refusals(*NAMED))
+    async def adapters_delete(name: Name) -> Deleted:
         """Delete `name` with all its versions. Requests in flight finish; then its memory is free."""
         gone = await asyncio.to_thread(parts.adapters.remove, name)
         for version in gone:
@@ -145,13 +155,13 @@ def templates(parts: Parts) -> APIRouter:
         """The current version of every template."""
         return [Described.of(version) for version in parts.templates.versions.current()]
 
-    @routes.put("/{name}", openapi_extra={"requestBody": _TOML_OR_JSON})
-    async def templates_put(name: str, request: Request) -> Described[TemplateManifest]:
+    @routes.put("/{name}", openapi_extra={"requestBody": _TOML_OR_JSON}, responses=refusals(*POSTED, 422, 507))
+    async def templates_put(name: Name, request: Request) -> Described[TemplateManifest]:
         """Publish a template as the next version of `name`: its TOML as it is, or as `toml` in a JSON object."""
         return Described.of(await asyncio.to_thread(parts.templates.add, name, await _toml(request)))
 
-    @routes.get("/{name}")
-    async def templates_get(name: str) -> Described[TemplateManifest]:
+    @routes.get("/{name}", responses=refusals(*NAMED))
+    async def templates_get(name: Name) -> Described[TemplateManifest]:
         """The version `name` or `name@version` means."""
         return Described.of(parts.templates.get(Ref.parse(name, "template")))
 
@@ -168,25 +178,25 @@ def indexes(parts: Parts) -> APIRouter:
         """The current version of every index."""
         return [Described.of(version) for version in parts.indexes.versions.current()]
 
-    @routes.get("/{name}")
-    async def indexes_get(name: str) -> Described[IndexManifest]:
+    @routes.get("/{name}", responses=refusals(*NAMED))
+    async def indexes_get(name: Name) -> Described[IndexManifest]:
         """The version `name` or `name@version` means."""
         return Described.of(parts.indexes.resolve(Ref.parse(name, "index")))
 
-    @routes.delete("/{name}")
-    async def indexes_delete(name: str) -> Deleted:
+    @routes.delete("/{name}", responses=refusals(*NAMED))
+    async def indexes_delete(name: Name) -> Deleted:
         """Delete `name` with all its versions."""
         gone = await asyncio.to_thread(parts.indexes.versions.delete, name)
         return Deleted(name=name, versions=[str(version) for version in gone])
 
-    @routes.post("/{name}/search")
-    async def indexes_search(name: str, body: SearchRequest) -> list[Passage]:
+    @routes.post("/{name}/search", responses=refusals(*NAMED, 413, 422))
+    async def indexes_search(name: Name, body: SearchRequest) -> list[Passage]:
         """The passages nearest to a query."""
         version = parts.indexes.resolve(Ref.parse(name, "index"))
         return await asyncio.to_thread(parts.retriever.search, version, body.query, body.top_k)
 
-    @routes.post("/{name}/builds")
-    async def indexes_build(name: str, body: FromPath) -> Published:
+    @routes.post("/{name}/builds", responses=refusals(*NAMED, 413, 422, 423, 507))
+    async def indexes_build(name: Name, body: FromPath) -> Published:
         """Build the next version from a folder, in a process of its own, and publish it. Answers when it is live."""
         check_name(name, "index")
         docs = _inside(body.path, parts.settings.document_roots, "RAGTUNE_DOCUMENT_ROOTS")

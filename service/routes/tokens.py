@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_
 from ragtune.errors import InvalidRequest
 from ragtune.wire import Sampling
 from service.border import request_id
+from service.documented import refusals
 from service.openai.requests import ChatMessage, refuse_in_messages, refuse_known
 from service.parts import Parts
 from service.pipeline import Ask, check_vocabulary, compose
@@ -85,9 +86,8 @@ class DetokenizeResponse(BaseModel):
 def router(parts: Parts) -> APIRouter:
     """The two routes."""
     routes = APIRouter(tags=["tokens"])
-    tokenizer = parts.tokenizer
 
-    @routes.post("/tokenize")
+    @routes.post("/tokenize", responses=refusals(400, 404, 413, 422))
     async def tokenize(body: TokenizeRequest, request: Request) -> TokenizeResponse:
         """Show the tokens of a text, or the whole prompt that messages become in a mode."""
         refuse_known(body.model_extra, _NOT_HERE)
@@ -98,23 +98,23 @@ def router(parts: Parts) -> APIRouter:
             ids = list((await compose(ask, parts)).prompt.token_ids)
         else:
             parts.catalog.resolve(body.model)
-            ids = tokenizer.encode_completion(body.prompt or "")
+            ids = parts.tokenizer.encode_completion(body.prompt or "")
             if not body.add_special_tokens:
-                ids = list(tokenizer.without_opening(ids))
+                ids = list(parts.tokenizer.without_opening(ids))
         return TokenizeResponse(
             count=len(ids),
             max_model_len=parts.engine.info.max_model_len,
             tokens=ids,
-            token_strs=tokenizer.names(ids) if body.return_token_strs else None,
+            token_strs=parts.tokenizer.names(ids) if body.return_token_strs else None,
         )
 
-    @routes.post("/detokenize")
+    @routes.post("/detokenize", responses=refusals(400, 404, 413, 422))
     async def detokenize(body: DetokenizeRequest) -> DetokenizeResponse:
         """Show the text of token ids."""
         parts.catalog.resolve(body.model)
         check_vocabulary(body.tokens, "tokens has", "tokens", parts)
-        if not all(token < tokenizer.vocab_size for token in body.tokens):
+        if not all(token < parts.tokenizer.vocab_size for token in body.tokens):
             raise InvalidRequest("tokens has ids that stand for no text", param="tokens")
-        return DetokenizeResponse(prompt=tokenizer.decode_all(body.tokens))
+        return DetokenizeResponse(prompt=parts.tokenizer.decode_all(body.tokens))
 
     return routes

@@ -38,8 +38,8 @@ async def test_chat_tells_each_tokens_text_bytes_and_alternatives(client: httpx.
     assert text == "user\n" + TEXT
     assert "".join(entry["token"] for entry in content) == text
     assert b"".join(bytes(entry["bytes"]) for entry in content) == text.encode()
-    assert len(content) == 1 + len(text.encode())  # a token a byte; the first is a control token, which has no text
-    assert (content[0]["token"], content[0]["bytes"]) == ("", [])
+    assert len(content) == 2 + len(text.encode())  # a token a byte, between two control tokens, which have no text
+    assert [(content[at]["token"], content[at]["bytes"]) for at in (0, -1)] == [("", [])] * 2
     assert all(len(entry["top_logprobs"]) == 3 for entry in content)
     top = content[0]["top_logprobs"][0]
     assert (top["token"], top["logprob"], bytes(top["bytes"])) == ("<|endoftext|>", 0.0, b"<|endoftext|>")
@@ -108,6 +108,19 @@ async def test_control_tokens_in_an_echo_are_shown_where_ids_were_sent(
     answer = (await complete(client, prompt=ids, echo=True, logprobs=0, max_tokens=0)).json()
     assert answer["choices"][0]["text"] == "<|im_start|>a"
     assert answer["choices"][0]["logprobs"]["tokens"] == ["<|im_start|>", "a"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_token_that_ends_an_answer_is_told_and_has_no_text(client: httpx.AsyncClient, stream: bool) -> None:
+    # lm-evaluation-harness leaves out the last entry: there must be one, also where the one token asked for is the end
+    asked = {"prompt": [70, 2], "max_tokens": 5, "logprobs": 1, "echo": True, "ignore_eos": False, "stream": stream}
+    response = await complete(client, **asked)
+    choices = [body["choices"][0] for body in (events(response) if stream else [response.json()])]
+    told = [value for choice in choices if choice["logprobs"] for value in choice["logprobs"]["token_logprobs"]]
+    assert told == [None, -0.02, -0.7, -0.02]
+    tokens = [token for choice in choices if choice["logprobs"] for token in choice["logprobs"]["tokens"]]
+    assert tokens[-1] == "" and "".join(tokens) == "".join(choice["text"] for choice in choices)
+    assert choices[-1]["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize("stop", ["wo", "ne t"])

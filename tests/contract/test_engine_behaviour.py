@@ -74,6 +74,35 @@ async def test_end_of_sequence_and_stop_tokens_end_a_stream_and_are_not_yielded(
         assert stream.finish is not None and stream.finish.reason == "stop"
 
 
+async def test_log_probabilities_come_with_every_token_and_scores_before_the_first(engine: Engine) -> None:
+    told = FIVE.model_copy(update={"logprobs": 2, "score_prompt": True})
+    stream = await engine.admit(generation("scored", told))
+    first = await anext(aiter(stream))
+    assert len(stream.scores) == 19
+    events = [first, *[event async for event in stream]]
+    assert len(events) == 5
+    for logprobs in (*stream.scores, *(event.logprobs for event in events)):
+        assert logprobs is not None and len(logprobs.best) == 2
+        assert logprobs.chosen <= logprobs.best[0][1] <= 0
+    assert all(event.logprobs is None for event in [e async for e in await engine.admit(generation("untold"))])
+
+
+async def test_a_token_that_ends_a_stream_is_told_where_log_probabilities_are(engine: Engine) -> None:
+    tokens = await collect(await engine.admit(generation("before")))
+    stop = FIVE.model_copy(update={"stop_token_ids": (tokens[2],), "logprobs": 0})
+    events = [event async for event in await engine.admit(generation("ended", stop))]
+    assert [(event.token_id, event.ends) for event in events[-1:]] == [(tokens[2], True)]
+    assert [event.token_id for event in events[:-1]] == tokens[: tokens.index(tokens[2])]
+
+
+async def test_no_token_at_all_may_be_asked_for(engine: Engine) -> None:
+    stream = await engine.admit(generation("none", Sampling(max_tokens=0, score_prompt=True)))
+    assert await collect(stream) == []
+    assert len(stream.scores) == 19
+    finish = stream.finish
+    assert finish is not None and (finish.reason, finish.completion_tokens) == ("length", 0)
+
+
 async def test_an_ignored_end_of_sequence_is_a_token_like_any_other(engine: Engine) -> None:
     tokens = await collect(await engine.admit(generation("plain-again")))
     assert await collect(await engine.admit(generation("ignoring", eos_ids=(tokens[0],)))) == tokens

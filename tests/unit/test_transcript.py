@@ -1,6 +1,7 @@
 """A transcript's tokens add up to its text, and their bytes to the text's, however characters and stops are cut."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -117,6 +118,16 @@ def test_a_stop_string_cuts_the_token_that_holds_its_beginning() -> None:
 def test_a_tokenizer_that_leaves_out_the_first_space_still_adds_up() -> None:
     tokens = write([1, 2], vocabulary=Words()).tokens  # type: ignore[attr-defined]
     assert [t.bytes for t in tokens] == [b"w1", b" w2"]
+
+
+def test_a_token_that_ends_the_text_is_told_without_text() -> None:
+    transcript = Transcript(Bytes())
+    pieces = [transcript.push(told(97)), transcript.push(told(0xC3)), transcript.push(replace(told(98), ends=True))]
+    pieces.append(transcript.end())
+    assert "".join(piece.text for piece in pieces) == "a\ufffd"
+    tokens = [token for piece in pieces for token in piece.tokens]
+    assert [(t.token_id, t.text) for t in tokens] == [(97, "a"), (0xC3, "\ufffd"), (98, "")]
+    assert tokens[-1].logprob == -0.98
 
 
 def test_stop_strings_count_only_after_min_tokens() -> None:

@@ -1,0 +1,111 @@
+"""What the OpenAPI document says beyond the code: refusals with examples, and nothing that cannot happen."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from ragtune.errors import (
+    AlreadyRunning,
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    EngineFault,
+    Forbidden,
+    IncompatibleParts,
+    Overloaded,
+    RagtuneError,
+    StorageFull,
+    TooLarge,
+    Unavailable,
+    UnknownName,
+)
+from ragtune.wire import ErrorEnvelope
+from service.errors import envelope
+
+Responses = dict[int | str, dict[str, Any]]
+
+_REFUSALS: dict[int, tuple[str, RagtuneError]] = {
+    400: (
+        "The request is malformed, asks for a known field that is not supported, or does not fit the window.",
+        ContextLengthExceeded(
+            "this model's window is 4096 tokens; 5012 were asked for: 4500 in the prompt, 512 to generate",
+            param="messages",
+        ),
+    ),
+    403: (
+        "A foreign Host or Origin, or a path outside the allowed roots.",
+        Forbidden("requests from other web pages are not accepted"),
+    ),
+    404: (
+        "A name nobody knows, with near matches.",
+        UnknownName("unknown adapter or mode 'suport-lora'; did you mean 'support-lora'?", param="model"),
+    ),
+    413: ("The body is too large.", TooLarge("the body is larger than 8 MiB")),
+    422: (
+        "Parts that do not fit together, or an artefact that is refused.",
+        IncompatibleParts("a mode takes one weight adapter at most, a-lora and b-lora are two", param="model"),
+    ),
+    423: (
+        "The same is being done already.",
+        AlreadyRunning("index 'handbook' is being built; ask again when it is done"),
+    ),
+    429: (
+        "The queue is full; Retry-After says when to try again.",
+        Overloaded("320 requests are running or waiting; try again shortly"),
+    ),
+    500: (
+        "A fault of the server; its cause is in the log under the request id.",
+        EngineFault("the engine failed on this request; the cause is in the server's log under the request id"),
+    ),
+    503: ("Starting, draining, or an index that cannot be read.", Unavailable("the service is shutting down")),
+    504: ("The deadline passed before the first byte.", DeadlineExceeded("not done within its deadline of 120 s")),
+    507: ("The disk is full; nothing half-written stays.", StorageFull("there is no space left for the index")),
+}
+ALWAYS = (403, 500, 503)
+NAMED = (400, 404)
+POSTED = (400, 413)
+GENERATING = (400, 404, 413, 422, 429, 504)
+
+
+def refusals(*statuses: int) -> Responses:
+    """The `responses` of a route that may refuse with these statuses."""
+    return {status: _refusal(*_REFUSALS[status]) for status in statuses}
+
+
+def streamed(description: str) -> Responses:
+    """The 200 of a route that answers with JSON or, with `stream: true`, with server-sent events."""
+    stream = {"schema": {"type": "string"}, "example": 'data: {"choices": [...]}\n\ndata: [DONE]\n\n'}
+    return {200: {"description": description, "content": {"text/event-stream": stream}}}
+
+
+def describe(app: FastAPI) -> None:
+    """Make the document on demand, without FastAPI's own 422: a malformed request is a 400 here."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            for operations in made["paths"].values():
+                for operation in operations.values():
+                    if "HTTPValidationError" in str(operation["responses"].get("422")):
+                        del operation["responses"]["422"]
+            for unused in ("HTTPValidationError", "ValidationError"):
+                made["components"]["schemas"].pop(unused, None)
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _refusal(description: str, error: RagtuneError) -> dict[str, Any]:
+    example = envelope(error).model_dump()
+    return {
+        "model": ErrorEnvelope,
+        "description": description,
+        "content": {"application/json": {"example": example}},
+    }
