@@ -3,11 +3,21 @@
 The same classes are written by the service and read by the command line and the evaluator.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 FinishReason = Literal["stop", "length"]
+
+
+def _not_a_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not a boolean")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_not_a_bool)]
+Count = Annotated[int, BeforeValidator(_not_a_bool)]
 
 
 class Passage(BaseModel):
@@ -118,14 +128,14 @@ class Ask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     query: str = Field(min_length=1)
-    top_k: int | None = Field(default=None, ge=1, le=100, description="passages at most; absent: the server's default")
-    passage_tokens: int | None = Field(default=None, ge=16, description="token budget for passages")
-    max_tokens: int = Field(default=128, ge=1)
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    top_k: Count | None = Field(default=None, ge=1, le=100, description="passages at most; absent: as set")
+    passage_tokens: Count | None = Field(default=None, ge=16, description="token budget for passages")
+    max_tokens: Count = Field(default=128, ge=1)
+    temperature: Number = Field(default=0.0, ge=0, le=2)
+    top_p: Number = Field(default=1.0, gt=0, le=1)
+    seed: Count | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: tuple[str, ...] = Field(default=(), max_length=16)
-    deadline: float | None = Field(default=None, gt=0, description="seconds; absent: the server's default")
+    deadline: Number | None = Field(default=None, gt=0, description="seconds; absent: the server's default")
 
 
 class QueryRequest(Ask):

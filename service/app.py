@@ -8,6 +8,7 @@ from service import errors
 from service.border import Border, whole_characters
 from service.documented import ALWAYS, describe, refusals
 from service.openai import completions, embeddings
+from service.openai.responses import ChatChunk
 from service.parts import Parts
 from service.routes import health, models, query, resources, tokens
 
@@ -33,7 +34,7 @@ def create_app(parts: Parts) -> FastAPI:
         dependencies=[Depends(whole_characters)],
     )
     errors.install(app)
-    describe(app)
+    describe(app, ChatChunk)
     for router in (
         completions.router(parts),
         embeddings.router(parts),

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from ragtune.errors import (
     AlreadyRunning,
@@ -72,14 +73,21 @@ def refusals(*statuses: int) -> Responses:
     return {status: _refusal(*_REFUSALS[status]) for status in statuses}
 
 
-def streamed(description: str) -> Responses:
+def streamed(what: str, chunk: type[BaseModel]) -> Responses:
     """The 200 of a route that answers with JSON or, with `stream: true`, with server-sent events."""
-    stream = {"schema": {"type": "string"}, "example": 'data: {"choices": [...]}\n\ndata: [DONE]\n\n'}
+    description = f"{what}; with `stream: true` events whose data is a {chunk.__name__} each, and at last [DONE]."
+    stream = {
+        "itemSchema": {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]},
+        "example": 'data: {"choices": [...]}\n\ndata: [DONE]\n\n',
+    }
     return {200: {"description": description, "content": {"text/event-stream": stream}}}
 
 
-def describe(app: FastAPI) -> None:
-    """Make the document on demand, without FastAPI's own 422: a malformed request is a 400 here."""
+def describe(app: FastAPI, chunk: type[BaseModel]) -> None:
+    """Make the document on demand, with the `chunk` of streams that no route returns as such.
+
+    FastAPI's own 422 is left out: a malformed request is a 400 here.
+    """
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -96,6 +104,8 @@ def describe(app: FastAPI) -> None:
                         del operation["responses"]["422"]
             for unused in ("HTTPValidationError", "ValidationError"):
                 made["components"]["schemas"].pop(unused, None)
+            schema = chunk.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+            made["components"]["schemas"] |= {chunk.__name__: schema, **schema.pop("$defs")}
             app.openapi_schema = made
         return app.openapi_schema
 

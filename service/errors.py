@@ -102,16 +102,18 @@ def validation_error(error: RequestValidationError) -> InvalidRequest:
 
 def _place(problem: dict[str, Any], body: Any) -> list[str]:
     """The keys that lead to the problem in what was sent, without the names of types that were tried on the way."""
+    path = list(problem["loc"])
+    if path[:1] != ["body"]:
+        return [str(part) for part in path]
     place: list[str] = []
-    where, *path = problem["loc"]
-    for at, part in enumerate(path):
-        if where == "body" and isinstance(body, dict | list):
-            known = part in body if isinstance(body, dict) else isinstance(part, int) and part < len(body)
-            if known:
-                body = body[part]
-            elif at < len(path) - 1 or problem["type"] != "missing":
-                continue
-        elif where == "body":
+    for at, part in enumerate(path[1:], start=2):
+        if isinstance(body, list):
+            known = isinstance(part, int) and part < len(body)
+        else:
+            known = isinstance(body, dict) and part in body
+        if known:
+            body = body[part]
+        elif at < len(path) or problem["type"] != "missing":
             continue
         place.append(str(part))
     return place

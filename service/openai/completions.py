@@ -15,6 +15,7 @@ from service.openai.requests import ChatRequest, CompletionRequest
 from service.openai.responses import (
     AssistantMessage,
     ChatChoice,
+    ChatChunk,
     ChatCompletion,
     ChatLogprobs,
     Completion,
@@ -34,7 +35,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.post(
         "/v1/chat/completions",
         response_model=ChatCompletion,
-        responses=streamed("A chat completion, or with `stream: true` its chunks.") | refusals(*GENERATING),
+        responses=streamed("A chat completion", ChatChunk) | refusals(*GENERATING),
     )
     async def chat(body: ChatRequest, request: Request) -> Response | ChatCompletion:
         """Answer a conversation in the mode named by `model`."""
@@ -63,7 +64,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.post(
         "/v1/completions",
         response_model=Completion,
-        responses=streamed("A completion, or with `stream: true` its chunks.") | refusals(*GENERATING),
+        responses=streamed("A completion", Completion) | refusals(*GENERATING),
     )
     async def completions(body: CompletionRequest, request: Request) -> Response | Completion:
         """Continue raw prompts in the mode named by `model`; a list is computed together."""

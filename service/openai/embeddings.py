@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from indexer.embedding import Vectors
 from ragtune.errors import ContextLengthExceeded, DeadlineExceeded, InvalidRequest, Overloaded, UnknownName
+from ragtune.wire import Count
 from service.border import note
 from service.disconnect import unless_gone
 from service.documented import refusals
-from service.openai.requests import Count, refuse_known
+from service.openai.requests import refuse_known
 from service.parts import Parts
 
 _MOST = 2048  # texts a request, as at OpenAI

@@ -8,11 +8,11 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from ragtune.errors import InvalidRequest
 from ragtune.prompt import Message
-from ragtune.wire import Sampling
+from ragtune.wire import Count, Number, Sampling
 from service.engine.grammar import ANY_OBJECT
 
 MOST_CHOICES = 128
@@ -92,16 +92,6 @@ def refuse_known(extra: dict[str, Any] | None, neutral: dict[str, tuple[Any, ...
     for name, value in (extra or {}).items():
         if name in neutral and value is not None and not _asks_nothing(value, neutral[name]):
             raise InvalidRequest(f"{place}{name} is not supported; leave it out", param=place + name)
-
-
-def _not_a_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not a boolean")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_not_a_bool)]
-Count = Annotated[int, BeforeValidator(_not_a_bool)]
 
 
 class TextPart(BaseModel):
