@@ -8,7 +8,7 @@ be a second model that shares the unchanged ones, and one more forward per step.
 
 import os
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -159,8 +159,15 @@ class Runner:
         if not sequences:
             return {}
         tokens = sample(logits[: len(sequences)], self._rows(sequences))
+        told = {
+            at: token
+            for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True))
+            if sequence.generation.sampling.logprobs is not None and isinstance(token, int)
+        }
+        most = max((sequences[at].generation.sampling.logprobs or 0 for at in told), default=0)
+        scores = dict(zip(told, log_probabilities(logits[list(told)], list(told.values()), most), strict=True))
         return {
-            sequence: token if isinstance(token, NonFiniteLogits) else _event(sequence, token, logits[at])
+            sequence: TokenEvent(token, _at_most(scores.get(at), sequence)) if isinstance(token, int) else token
             for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True))
         }
 
@@ -211,9 +218,9 @@ class Runner:
             self.store.write(layer, slots, keys, values)
 
 
-def _event(sequence: Sequence, token: int, logits: Tensor) -> TokenEvent:
-    best = sequence.generation.sampling.logprobs
-    return TokenEvent(token, None if best is None else log_probabilities(logits[None], [token], best)[0])
+def _at_most(logprobs: Logprobs | None, sequence: Sequence) -> Logprobs | None:
+    """With no more alternatives than this sequence asked for."""
+    return logprobs and replace(logprobs, best=logprobs.best[: sequence.generation.sampling.logprobs])
 
 
 def _scores(scoring: Items[tuple[Sequence, range]], logits: Tensor) -> dict[Sequence, list[Logprobs]]:

@@ -2,9 +2,9 @@
 
 Order as in vLLM: what a grammar forbids is out first; then bias, repetition penalty (Keskar et al. 2019, section 4.1),
 frequency and presence penalty (as OpenAI defines them), and ends before `min_tokens`; then temperature, min_p (Nguyen
-et al. 2024), top_k, top_p (Holtzman et al. 2020). Every row draws with a generator of its own, seeded by the request's
-seed and the index of the token, so that what a request draws does not depend on its neighbours in the batch, on
-batching, or on a retry.
+et al. 2024), top_k, top_p (Holtzman et al. 2020). Every row draws with a number of its own, made of the request's seed
+and the index of the token, so that what a request draws does not depend on its neighbours in the batch, on batching, or
+on a retry.
 
 Log-probabilities are those of the logits as the model gave them, before any of this.
 """
@@ -22,6 +22,9 @@ from service.engine.messages import Logprobs
 
 _GOLDEN = 0x9E3779B97F4A7C15  # odd multiplier of SplitMix64: neighbouring (seed, index) pairs give unrelated streams
 _MASK = (1 << 64) - 1
+_NUCLEUS = (
+    512  # candidates in which a nucleus is looked for first: sorting a whole vocabulary takes longer than the rest
+)
 _COLDEST = 1e-5  # below, dividing by the temperature overflows; here all but equal logits are out of reach already
 _OUT = float("-inf")
 
@@ -41,12 +44,11 @@ class Row:
     allowed: NDArray[np.bool_] | None = None  # (vocabulary,), from a grammar
 
     @property
-    def plain(self) -> bool:
-        """Whether the likeliest token of the logits as they are is the answer."""
+    def shaped(self) -> bool:
+        """Whether something changes its logits before the temperature does."""
         sampling = self.sampling
-        shaped = sampling.logit_bias or sampling.presence_penalty or sampling.frequency_penalty
-        repeats = sampling.repetition_penalty != 1
-        return not (sampling.temperature or shaped or repeats or self.too_short or self.allowed is not None)
+        weighed = sampling.logit_bias or sampling.presence_penalty or sampling.frequency_penalty
+        return bool(weighed) or sampling.repetition_penalty != 1 or self.too_short or self.allowed is not None
 
     @property
     def too_short(self) -> bool:
@@ -59,12 +61,18 @@ def sample(logits: Tensor, rows: Items[Row]) -> list[int | NonFiniteLogits]:
     values, greedy = logits.max(dim=-1)
     finite = torch.isfinite(values).tolist()
     chosen: list[int | NonFiniteLogits] = list(greedy.tolist())
+    drawn: list[int] = []
     for at, row in enumerate(rows):
         if not finite[at]:
             chosen[at] = NonFiniteLogits("the model produced logits that are not finite")
-        elif not row.plain:
-            shaped = _shape(logits[at].float(), row)
-            chosen[at] = _draw(shaped, row) if row.sampling.temperature > 0 else int(shaped.argmax())
+        elif row.sampling.temperature > 0:
+            drawn.append(at)
+        elif row.shaped:
+            chosen[at] = int(_shape(logits[at].float(), row).argmax())
+    if drawn:
+        tokens = _draw(logits[drawn].float(), [rows[at] for at in drawn])
+        for at, token in zip(drawn, tokens, strict=True):
+            chosen[at] = token
     return chosen
 
 
@@ -107,25 +115,51 @@ def _ids(token_ids: Items[int], logits: Tensor) -> Tensor:
     return torch.tensor(list(token_ids), device=logits.device)
 
 
-def _draw(logits: Tensor, row: Row) -> int:
-    sampling = row.sampling
-    logits = (logits - logits.max()) / max(sampling.temperature, _COLDEST)
-    if sampling.min_p > 0:
-        logits = logits.masked_fill(logits.exp() < sampling.min_p, _OUT)  # the likeliest stands at exp(0)
-    if 0 < sampling.top_k < logits.shape[0]:
-        smallest = logits.topk(sampling.top_k).values[-1]
-        logits = logits.masked_fill(logits < smallest, _OUT)
-    probabilities = logits.softmax(dim=-1)
-    if sampling.top_p < 1:
-        probabilities = _nucleus(probabilities, sampling.top_p)
-    generator = torch.Generator(device=logits.device)
-    generator.manual_seed(((sampling.seed or 0) * _GOLDEN + (len(row.output) + 1) * 0xBF58476D1CE4E5B9) & _MASK)
-    return int(torch.multinomial(probabilities, 1, generator=generator))
+def _draw(logits: Tensor, rows: Items[Row]) -> list[int]:
+    """A token for each row, by the inverse of its cumulative distribution at a number of its own in [0, 1)."""
+    for at, row in enumerate(rows):
+        if row.shaped:
+            logits[at] = _shape(logits[at], row)
+    logits -= logits.max(dim=-1, keepdim=True).values
+    logits /= torch.tensor([[max(row.sampling.temperature, _COLDEST)] for row in rows], device=logits.device)
+    for at, row in enumerate(rows):
+        if row.sampling.min_p > 0:
+            logits[at].masked_fill_(logits[at].exp() < row.sampling.min_p, _OUT)  # the likeliest stands at exp(0)
+    tokens = _inverse(logits.softmax(dim=-1), rows)
+    for at, row in enumerate(rows):
+        if row.sampling.top_p < 1 or 0 < row.sampling.top_k < logits.shape[1]:
+            probabilities, ids = _likeliest(logits[at], row.sampling)
+            tokens[at] = int(ids[_inverse(probabilities[None], [row])[0]])
+    return tokens
 
 
-def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    """Zero all but the fewest most likely tokens whose probabilities reach `top_p`; the likeliest always stays."""
-    ordered, order = probabilities.sort(descending=True)
-    beyond = ordered.cumsum(dim=-1) - ordered >= top_p
-    beyond[0] = False
-    return probabilities.index_fill(-1, order[beyond], 0.0)
+def _inverse(probabilities: Tensor, rows: Items[Row]) -> list[int]:
+    """The index at which each row of (n, k) probabilities, up to a factor, passes the row's number."""
+    cumulative = probabilities.cumsum(dim=-1)
+    numbers = torch.tensor([[_uniform(row.sampling.seed or 0, len(row.output))] for row in rows])
+    wanted = numbers.to(cumulative.device) * cumulative[:, -1:]
+    found: list[int] = torch.searchsorted(cumulative, wanted, right=True)[:, 0].tolist()
+    last = probabilities.shape[1]  # passed by rounding alone: then the likeliest, as the last may be forbidden
+    return [int(probabilities[at].argmax()) if index == last else index for at, index in enumerate(found)]
+
+
+def _likeliest(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Probabilities, up to a factor, and ids of what top_k and then top_p leave, likeliest first."""
+    count = sampling.top_k if 0 < sampling.top_k < logits.shape[0] else 0
+    for candidates in [count] if count else [min(_NUCLEUS, logits.shape[0]), logits.shape[0]]:
+        values, ids = logits.topk(candidates)
+        probabilities = (values - (values if count else logits).logsumexp(dim=-1)).exp()
+        before = probabilities.cumsum(dim=-1) - probabilities
+        if count or float(before[-1]) >= sampling.top_p:  # else the nucleus may hold more than the candidates
+            break
+    outside = before >= sampling.top_p
+    outside[0] = False  # the likeliest always stays
+    return probabilities.masked_fill(outside, 0.0), ids
+
+
+def _uniform(seed: int, index: int) -> float:
+    """A number in [0, 1) for the `index`-th token of a request: SplitMix64 (Steele et al. 2014) of both."""
+    mixed = (seed * _GOLDEN + (index + 1) * 0xBF58476D1CE4E5B9) & _MASK
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+    return ((mixed ^ (mixed >> 31)) >> 11) / (1 << 53)

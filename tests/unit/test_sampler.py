@@ -125,3 +125,27 @@ def test_the_chosen_tokens_own_value_is_exactly_that_of_the_best_when_it_is_the_
     logits = torch.randn(50, 300, generator=generator) * 10
     best = logits.argmax(-1).tolist()
     assert all(told.chosen == told.best[0][1] for told in log_probabilities(logits, best, 1))
+
+
+def test_a_nucleus_wider_than_the_candidates_it_is_looked_for_in_is_found() -> None:
+    flat = torch.zeros(4000, 2000)
+    tokens = sample(flat, [row(Sampling(temperature=1, top_p=0.9, seed=5), i) for i in range(4000)])
+    assert 1600 < len(set(tokens)) <= 1800
+
+
+def test_draws_are_spread_evenly_over_equal_tokens_and_never_fall_on_a_forbidden_one() -> None:
+    logits = torch.zeros(3000, 50)
+    allowed = np.zeros(50, dtype=bool)
+    allowed[[3, 40, 41, 42]] = True
+    counts = Counter(sample(logits, [Row(Sampling(temperature=1, seed=i), allowed=allowed) for i in range(3000)]))
+    assert set(counts) == {3, 40, 41, 42}
+    assert all(abs(count - 750) < 4 * math.sqrt(750) for count in counts.values())
+
+
+def test_each_row_is_drawn_by_its_own_wishes() -> None:
+    wishes = [
+        Sampling(temperature=1, top_k=1),
+        Sampling(temperature=0),
+        Sampling(temperature=1, logit_bias=((4, 100),)),
+    ]
+    assert sample(LOGITS.repeat(3, 1), [Row(wish) for wish in wishes]) == [0, 0, 4]
