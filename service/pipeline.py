@@ -181,20 +181,16 @@ async def collect(prepared: Prepared, parts: Parts) -> Answer:
     return answer(prepared)
 
 
-async def collect_all(prepared: Sequence[Prepared], parts: Parts) -> list[Answer]:
-    """Answers of several generations, computed together. If one fails, the others are cancelled."""
+async def answer_all(asks: Sequence[Ask], parts: Parts) -> list[tuple[Prepared, Answer]]:
+    """Prepare and collect several generations, computed together. If one cannot be prepared, or fails, none goes on."""
+    prepared = await prepare_all(asks, parts)
     collecting = [asyncio.create_task(collect(each, parts)) for each in prepared]
     try:
-        return list(await asyncio.gather(*collecting))
+        return list(zip(prepared, await asyncio.gather(*collecting), strict=True))
     finally:
         for task in collecting:
             task.cancel()
         cancel_all(prepared)
-
-
-async def answer_all(asks: Sequence[Ask], parts: Parts) -> list[Answer]:
-    """Prepare and collect."""
-    return await collect_all(await prepare_all(asks, parts), parts)
 
 
 Said = tuple[int, Piece | None] | None  # which generation, and what it adds or None at its end; None alone: silence

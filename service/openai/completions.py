@@ -25,7 +25,7 @@ from service.openai.responses import (
     TextLogprobs,
 )
 from service.parts import Parts
-from service.pipeline import Ask, Prepared, collect_all, prepare_all
+from service.pipeline import Ask, Prepared, answer_all
 
 
 def router(parts: Parts) -> APIRouter:
@@ -106,10 +106,10 @@ def note_answers(request: Request, answers: list[Answer]) -> None:
 
 
 async def _generate(request: Request, asks: list[Ask], parts: Parts) -> tuple[list[Prepared], list[Answer]]:
-    prepared = await unless_gone(request, prepare_all(asks, parts))
-    answers = await unless_gone(request, collect_all(prepared, parts))
+    generated = await unless_gone(request, answer_all(asks, parts))
+    answers = [answer for _, answer in generated]
     note_answers(request, answers)
-    return prepared, answers
+    return [prepared for prepared, _ in generated], answers
 
 
 def _chat_ask(body: ChatRequest, request: Request) -> Ask:

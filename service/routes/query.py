@@ -19,7 +19,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/v1/query", responses=refusals(*GENERATING))
     async def query(body: QueryRequest, request: Request) -> Answer:
         """Answer one question in one mode."""
-        (answer,) = await unless_gone(request, pipeline.answer_all([_ask(body, body.mode, request)], parts))
+        ((_, answer),) = await unless_gone(request, pipeline.answer_all([_ask(body, body.mode, request)], parts))
         note_answers(request, [answer])
         return answer
 
@@ -27,7 +27,7 @@ def router(parts: Parts) -> APIRouter:
     async def compare(body: CompareRequest, request: Request) -> CompareResponse:
         """Answer one question in several modes, computed together; if one mode cannot be had, none runs."""
         asks = [_ask(body, mode, request) for mode in body.modes]
-        answers = await unless_gone(request, pipeline.answer_all(asks, parts))
+        answers = [answer for _, answer in await unless_gone(request, pipeline.answer_all(asks, parts))]
         note_answers(request, answers)
         return CompareResponse(answers=answers)
 

@@ -4,10 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
+from langchain_openai import ChatOpenAI
+from openai import AsyncOpenAI
 from peft import LoraConfig, get_peft_model
+from pydantic import BaseModel, Field, SecretStr
 
 from adapters.base_model import BaseModelInfo
 from ragtune.settings import Settings
@@ -50,6 +54,25 @@ def lora(folder: Path, rank: int) -> Path:
     config = LoraConfig(task_type="CAUSAL_LM", r=rank, target_modules="all-linear", init_lora_weights=False)
     get_peft_model(tiny_model(), config).save_pretrained(folder)
     return folder
+
+
+class Tool(BaseModel):
+    """What a client wants to get."""
+
+    kind: Literal["pump", "drill"]
+    floor: int = Field(ge=1, le=9)
+    sizes: list[bool] = Field(max_length=2)
+
+
+async def test_the_clients_own_ways_to_ask_for_a_pydantic_model_work_in_every_mode(url: str) -> None:
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as openai:
+        for mode in MODES:
+            parsed = await openai.chat.completions.parse(
+                model=mode, messages=[{"role": "user", "content": "zzz?"}], response_format=Tool, max_tokens=100, seed=1
+            )
+            assert isinstance(parsed.choices[0].message.parsed, Tool)
+    chat = ChatOpenAI(model="my-lora+rag", base_url=f"{url}/v1", api_key=SecretStr("none"), max_retries=0)
+    assert isinstance(await chat.with_structured_output(Tool, method="json_schema").ainvoke("zzz?"), Tool)
 
 
 async def test_compare_answers_all_modes_in_one_batch_as_query_does_alone(client: httpx.AsyncClient) -> None:

@@ -9,7 +9,7 @@ import pytest
 from adapters.tokenizer import Tokenizer
 from ragtune.errors import InvalidRequest
 from service.engine.grammar import ANY_OBJECT, Grammars, check_schema
-from tests.tiny import VOCAB, tiny_tokenizer
+from tests.tiny import VOCAB, sentencepiece_tokenizer, tiny_tokenizer
 
 TOKENIZER = Tokenizer(tiny_tokenizer())
 PERSON = {
@@ -56,6 +56,17 @@ def test_masks_of_several_sequences_are_each_their_own_and_as_wide_as_the_logits
     assert allowed.shape == (2, VOCAB)
     assert [TOKENIZER.decode(np.flatnonzero(row).tolist()) for row in allowed] == ["{", "t"]
     assert not allowed[:, TOKENIZER.vocab_size :].any()
+
+
+def test_a_sentencepiece_vocabulary_can_follow_a_grammar() -> None:
+    tokenizer = Tokenizer(sentencepiece_tokenizer())
+    grammars = Grammars(tokenizer.vocabulary, tokenizer.vocab_size)
+    grammar, written = grammars.compile('{"const": {"é": 5}}'), b""
+    while not grammar.complete:
+        token = int(np.flatnonzero(grammars.allowed([grammar])[0])[0])
+        grammar.accept(token)
+        written += tokenizer.token_bytes(token)
+    assert json.loads(written) == {"é": 5}
 
 
 def test_a_token_that_does_not_fit_is_an_error(grammars: Grammars) -> None:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.tokenizer import Tokenizer
 from service.engine.messages import Logprobs, TokenEvent
 from service.transcript import Token, Transcript, prompt_tokens, readable
+from tests.tiny import sentencepiece_tokenizer
 
 CONTROL = 256  # beside the 256 bytes
 
@@ -128,6 +130,15 @@ def test_a_token_that_ends_the_text_is_told_without_text() -> None:
     tokens = [token for piece in pieces for token in piece.tokens]
     assert [(t.token_id, t.text) for t in tokens] == [(97, "a"), (0xC3, "\ufffd"), (98, "")]
     assert tokens[-1].logprob == -0.98
+
+
+def test_bytes_of_a_sentencepiece_vocabulary_are_known_and_add_up() -> None:
+    tokenizer = Tokenizer(sentencepiece_tokenizer())
+    text = "a b€ c"
+    tokens = write(tokenizer.encode_completion(text), vocabulary=tokenizer).tokens  # type: ignore[arg-type,attr-defined]
+    assert [t.text for t in tokens] == ["a", " ", "b", "", "", "€", " ", "c"]
+    assert b"".join(t.bytes for t in tokens) == text.encode()
+    assert readable(tokenizer.token_bytes(tokenizer.encode_completion("a a")[-1])) == " a"
 
 
 def test_stop_strings_count_only_after_min_tokens() -> None:
