@@ -21,7 +21,7 @@ from ragtune.wire import Answer, CitedPassage, FinishReason, Passage, Sampling, 
 from service.catalog import Configuration
 from service.engine.client import Stream
 from service.engine.grammar import check_schema
-from service.engine.messages import Generation
+from service.engine.messages import Beginning, Generation
 from service.parts import Parts
 from service.transcript import Piece, Token, Transcript, prompt_tokens
 
@@ -240,6 +240,7 @@ def cancel_all(prepared: Sequence[Prepared]) -> None:
 def answer(prepared: Prepared) -> Answer:
     """What is known once the last piece was read."""
     composed, finish = prepared.composed, prepared.stream.finish
+    beginning = prepared.stream.beginning or Beginning()
     configuration = composed.configuration
     cited = {int(number) for number in _CITATION.findall(prepared.text)}
     first = prepared.first_token or time.monotonic()
@@ -258,12 +259,12 @@ def answer(prepared: Prepared) -> Answer:
         usage=Usage(
             prompt_tokens=len(composed.prompt.token_ids),
             completion_tokens=finish.completion_tokens if finish else prepared.count,
-            cached_tokens=finish.cached_tokens if finish else 0,
+            cached_tokens=beginning.cached_tokens,
             virtual_tokens=_virtual(configuration),
         ),
         timings=Timings(
             retrieval_ms=round(composed.retrieval_ms, 2),
-            queue_ms=round(finish.queue_ms, 2) if finish else 0.0,
+            queue_ms=round(beginning.queue_ms, 2),
             first_token_ms=round(1e3 * (first - composed.started), 2),
             total_ms=round(1e3 * (time.monotonic() - composed.started), 2),
         ),
@@ -288,10 +289,11 @@ def _echo(prepared: Prepared, parts: Parts) -> Piece:
     if not ask.echo:
         return Piece("")
     own = composed.prompt.token_ids[composed.own :]
+    beginning = prepared.stream.beginning or Beginning()
     prepared.echo = (parts.tokenizer.decode_all if ask.ids else parts.tokenizer.decode)(own)
     if not ask.sampling.score_prompt:
         return Piece(prepared.echo)
-    scores = [None, *prepared.stream.scores][composed.own :]
+    scores = [None, *beginning.scores][composed.own :]
     tokens = prompt_tokens(own, scores, parts.tokenizer, controls=ask.ids)
     prepared.tokens += tokens
     return Piece(prepared.echo, tokens)

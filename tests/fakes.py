@@ -19,7 +19,16 @@ from ragtune.errors import (
     Unavailable,
 )
 from service.engine.client import Stream
-from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Finish, Generation, Logprobs, TokenEvent
+from service.engine.messages import (
+    AdapterRef,
+    Beginning,
+    EngineInfo,
+    EngineStats,
+    Finish,
+    Generation,
+    Logprobs,
+    TokenEvent,
+)
 from tests.tiny import VOCAB
 
 
@@ -140,9 +149,9 @@ class EchoEngine:
 
     async def _echo(self, generation: Generation) -> Finish:
         made, sampling = 0, generation.sampling
-        if sampling.score_prompt:
-            scores = (_logprobs(token, sampling.logprobs or 0) for token in generation.token_ids[1:])
-            self._streams[generation.request_id].scores = tuple(scores)
+        scored = generation.token_ids[1:] if sampling.score_prompt else ()
+        scores = tuple(_logprobs(token, sampling.logprobs or 0) for token in scored)
+        self._streams[generation.request_id].beginning = Beginning(scores=scores)
         for token in islice(_echo(generation), generation.sampling.max_tokens):
             await asyncio.sleep(self.pace)
             if token == self._fault:

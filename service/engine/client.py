@@ -33,6 +33,8 @@ from service.engine.messages import (
     AdapterRef,
     Admit,
     AskStats,
+    Began,
+    Beginning,
     Cancel,
     EngineInfo,
     EngineStats,
@@ -42,10 +44,8 @@ from service.engine.messages import (
     Generation,
     Load,
     LoadDone,
-    Logprobs,
     Progress,
     Ready,
-    Scored,
     Shutdown,
     StartFailed,
     Stats,
@@ -63,13 +63,13 @@ _FAULT = "the engine failed on this request; the cause is in the server's log un
 class Stream:
     """The tokens of one generation as they come. After the last, `finish` says how it ended.
 
-    `scores` are those of the prompt's second to last token, if they were asked for: there before the first token.
+    `beginning` is there before the first token.
     """
 
     def __init__(self, request_id: str, cancel: Callable[[str], None]) -> None:
         self.request_id = request_id
         self.finish: Finish | None = None
-        self.scores: tuple[Logprobs, ...] = ()
+        self.beginning: Beginning | None = None
         self._events: asyncio.Queue[TokenEvent | Finish | RagtuneError] = asyncio.Queue()
         self._cancel = cancel
 
@@ -243,9 +243,9 @@ class EngineClient:
                     if stream := self._streams.get(request_id):
                         for token in tokens:
                             stream.push(token)
-                case Scored(request_id, scores):
+                case Began(request_id, beginning):
                     if stream := self._streams.get(request_id):
-                        stream.scores = scores
+                        stream.beginning = beginning
                 case Finished(request_id, finish):
                     self._end(request_id, finish)
                 case Failed():

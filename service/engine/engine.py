@@ -17,6 +17,8 @@ from ragtune.wire import FinishReason
 from service.engine.grammar import Grammar
 from service.engine.messages import (
     AdapterRef,
+    Began,
+    Beginning,
     EngineStats,
     Failed,
     FailureCode,
@@ -25,7 +27,6 @@ from service.engine.messages import (
     Generation,
     LoadDone,
     Progress,
-    Scored,
     TokenEvent,
     ToServer,
     UnloadDone,
@@ -236,7 +237,7 @@ class Engine:
             sequence.started = self._clock()
 
     def _report(self, sequences: Iterable[Sequence]) -> list[ToServer]:
-        """What the server has not heard: a prompt's scores once they are complete, then the tokens of the answer."""
+        """What the server has not heard: that a prompt has been computed, then the tokens of the answer."""
         now = self._clock()
         events: list[ToServer] = []
         for sequence in sequences:
@@ -244,8 +245,8 @@ class Engine:
                 continue  # still in prefill
             if sequence.first_token is None:
                 sequence.first_token = now
-                if sequence.generation.sampling.score_prompt:
-                    events.append(Scored(sequence.id, tuple(sequence.scores)))
+                cached, queued = _cached_tokens(sequence), _queue_ms(sequence)
+                events.append(Began(sequence.id, Beginning(cached, queued, tuple(sequence.scores))))
             if sequence.fresh:
                 events.append(Progress(sequence.id, tuple(sequence.fresh)))
                 sequence.fresh = []
@@ -254,17 +255,25 @@ class Engine:
     def _finished(self, sequence: Sequence) -> Finished:
         del self._sequences[sequence.id]
         reason: FinishReason = sequence.finish_reason or "stop"
-        started, first = sequence.started or sequence.admitted, sequence.first_token or sequence.admitted
+        first = sequence.first_token or sequence.admitted
         finish = Finish(
             reason=reason,
             prompt_tokens=len(sequence.generation.token_ids),
             completion_tokens=sequence.generated,
-            cached_tokens=max(0, sequence.cached - sequence.virtual),
+            cached_tokens=_cached_tokens(sequence),
             virtual_tokens=sequence.virtual,
-            queue_ms=1e3 * (started - sequence.admitted),
+            queue_ms=_queue_ms(sequence),
             first_token_ms=1e3 * (first - sequence.admitted),
         )
         return Finished(sequence.id, finish)
+
+
+def _cached_tokens(sequence: Sequence) -> int:
+    return max(0, sequence.cached - sequence.virtual)
+
+
+def _queue_ms(sequence: Sequence) -> float:
+    return 1e3 * ((sequence.started or sequence.admitted) - sequence.admitted)
 
 
 def _code(error: Exception) -> FailureCode:

@@ -1,10 +1,10 @@
 """The typed messages that cross the border between the server process and the engine process.
 
     server -> engine    Admit, Cancel, Load, Unload, AskStats, Shutdown
-    engine -> server    Ready, Progress, Scored, Finished, Failed, LoadDone, UnloadDone, Stats
+    engine -> server    Ready, Began, Progress, Finished, Failed, LoadDone, UnloadDone, Stats
 
 Plain frozen dataclasses of plain values: nothing in them assumes one machine, and nothing above the client sees them
-except `AdapterRef`, `Generation`, `Logprobs`, `TokenEvent`, `Finish`, `EngineInfo` and `EngineStats`.
+except `AdapterRef`, `Generation`, `Beginning`, `Logprobs`, `TokenEvent`, `Finish`, `EngineInfo` and `EngineStats`.
 """
 
 from dataclasses import dataclass, field
@@ -174,11 +174,20 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Log-probabilities of the prompt's second to last token, before any Progress of the same generation."""
+class Beginning:
+    """What is known once a prompt has been computed. `scores` are its second to last token's, if asked for."""
+
+    cached_tokens: int = 0
+    queue_ms: float = 0.0
+    scores: tuple[Logprobs, ...] = ()
+
+
+@dataclass(frozen=True)
+class Began:
+    """A prompt has been computed; comes before any Progress of the same generation."""
 
     request_id: str
-    scores: tuple[Logprobs, ...]
+    beginning: Beginning
 
 
 @dataclass(frozen=True)
@@ -227,4 +236,4 @@ class Stats:
 
 
 ToEngine = Admit | Cancel | Load | Unload | AskStats | Shutdown
-ToServer = Ready | StartFailed | Progress | Scored | Finished | Failed | LoadDone | UnloadDone | Stats
+ToServer = Ready | StartFailed | Began | Progress | Finished | Failed | LoadDone | UnloadDone | Stats

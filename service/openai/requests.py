@@ -22,7 +22,6 @@ _INT64 = 2**63
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     # OpenAI
     "audio": (),
-    "best_of": (1,),
     "function_call": ("none", "auto"),
     "functions": ([],),
     "metadata": ({},),
@@ -42,6 +41,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "add_special_tokens": (),
     "allowed_token_ids": ([],),
     "bad_words": ([],),
+    "cache_salt": (),
     "chat_template": (),
     "chat_template_kwargs": ({},),
     "continue_final_message": (False,),
@@ -54,29 +54,43 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "include_reasoning": (True, False),
     "include_stop_str_in_output": (False,),
     "length_penalty": (1,),
+    "logprob_token_ids": ([],),
     "logits_processors": ([],),
     "mm_processor_kwargs": ({},),
     "priority": (0,),
     "prompt_embeds": (),
     "prompt_logprobs": (),
+    "repetition_detection": (),
     "return_token_ids": (False,),
     "return_tokens_as_token_ids": (False,),
     "skip_special_tokens": (True,),
     "spaces_between_special_tokens": (True,),
+    "stream_interval": (1,),
     "structured_outputs": (),
+    "thinking_token_budget": (),
     "truncate_prompt_tokens": (),
+    "truncation_side": (),
     "use_beam_search": (False,),
+    "vllm_xargs": ({},),
     # llama.cpp
+    "cache_prompt": (True,),
     "dry_multiplier": (0,),
     "dynatemp_range": (0,),
     "grammar": ("",),
     "json_schema": (),
     "lora": ([],),
     "mirostat": (0,),
+    "n_cmpl": (1,),
     "n_keep": (0,),
+    "n_predict": (-1,),
     "n_probs": (0,),
+    "post_sampling_probs": (False,),
+    "reasoning_format": ("none", "auto"),
+    "repeat_last_n": (),
     "repeat_penalty": (1,),
     "samplers": (),
+    "t_max_predict_ms": (),
+    "top_n_sigma": (-1,),
     "typical_p": (1,),
     "xtc_probability": (0,),
 }
@@ -147,7 +161,7 @@ _IN_STREAM_OPTIONS = {"include_obfuscation": (False,), "continuous_usage_stats":
 class JSONSchema(BaseModel):
     """A schema with the name OpenAI wants it to have. It is enforced, strict or not."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     description: str | None = None
@@ -158,17 +172,23 @@ class JSONSchema(BaseModel):
 class AnyText(BaseModel):
     """No constraint."""
 
+    model_config = ConfigDict(extra="forbid")
+
     type: Literal["text"]
 
 
 class AnyJSONObject(BaseModel):
     """Any JSON object."""
 
+    model_config = ConfigDict(extra="forbid")
+
     type: Literal["json_object"]
 
 
 class JSONOfSchema(BaseModel):
     """JSON that satisfies a schema."""
+
+    model_config = ConfigDict(extra="forbid")
 
     type: Literal["json_schema"]
     json_schema: JSONSchema
@@ -221,9 +241,9 @@ class GenerationRequest(BaseModel):
     def refuse_unsupported(self) -> None:
         """Raises InvalidRequest for the first known field that asks for something not implemented."""
         extra = dict(self.model_extra or {})
-        if extra.get("best_of") == self.choices:  # as many tried as returned
-            del extra["best_of"]
-        refuse_known(extra, _NEUTRAL)
+        refuse_known(extra, _NEUTRAL | {"best_of": (self.choices,)})  # as many tried as returned
+        if "" in ([self.stop] if isinstance(self.stop, str) else self.stop or []):
+            raise InvalidRequest("a stop string is empty", param="stop")
         if self.stream_options is not None and not self.stream:
             raise InvalidRequest("stream_options is only allowed with stream: true", param="stream_options")
         if self.stream_options is not None:
@@ -329,7 +349,7 @@ class ChatRequest(GenerationRequest):
     def refuse_unsupported(self) -> None:
         """Raises InvalidRequest for the first known field that asks for something not implemented."""
         super().refuse_unsupported()
-        refuse_known(self.model_extra, {"echo": (False,)})
+        refuse_known(self.model_extra, {"echo": (False,), "query": ()})
         refuse_in_messages(self.messages)
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest("top_logprobs is only allowed with logprobs: true", param="top_logprobs")

@@ -39,7 +39,9 @@ class TokenizeRequest(BaseModel):
     messages: list[ChatMessage] | None = Field(
         default=None, min_length=1, max_length=4096, description="rendered with the mode's template and passages"
     )
-    add_special_tokens: StrictBool = Field(default=True, description="whether a raw prompt gets its opening token")
+    add_special_tokens: StrictBool | None = Field(
+        default=None, description="whether a raw prompt gets its opening token; absent: it does"
+    )
     return_token_strs: StrictBool | None = None
 
     @model_validator(mode="after")
@@ -93,13 +95,17 @@ def router(parts: Parts) -> APIRouter:
         refuse_known(body.model_extra, _NOT_HERE)
         if body.messages is not None:
             refuse_in_messages(body.messages)
+            if body.add_special_tokens:
+                raise InvalidRequest(
+                    "messages have what the chat template writes, and nothing is added", param="add_special_tokens"
+                )
             messages = tuple(message.flat() for message in body.messages)
             ask = Ask(body.model, Sampling(), messages, request_id=request_id(request))
             ids = list((await compose(ask, parts)).prompt.token_ids)
         else:
             parts.catalog.resolve(body.model)
             ids = parts.tokenizer.encode_completion(body.prompt or "")
-            if not body.add_special_tokens:
+            if body.add_special_tokens is False:
                 ids = list(parts.tokenizer.without_opening(ids))
         return TokenizeResponse(
             count=len(ids),

@@ -182,6 +182,17 @@ async def test_a_schema_holds_in_every_mode_in_one_batch_beside_free_answers(cli
     assert [choice["message"] for choice in answers[: len(free)]] == [choice["message"] for choice in alone]
 
 
+async def test_usage_is_told_in_full_where_a_stop_string_ends_an_answer(
+    client: httpx.AsyncClient, caches: bool
+) -> None:
+    body = {"model": "base", "prompt": PROMPT, "max_tokens": 30, "temperature": 0, "ignore_eos": True}
+    text = (await client.post("/v1/completions", json=body)).json()["choices"][0]["text"]
+    stop = text.replace("\ufffd", "")[3:5]
+    answer = (await client.post("/v1/completions", json=body | {"stop": stop})).json()
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert (answer["usage"]["prompt_tokens_details"]["cached_tokens"] > 0) == caches
+
+
 async def test_any_json_object_raw_or_streamed(client: httpx.AsyncClient, parts: Parts) -> None:
     ends = parts.tokenizer.encode('"}')[0]  # made likely, as a random model would go on for ever
     bias = {str(token): 30 for token in ends}

@@ -43,6 +43,7 @@ async def test_control_tokens_are_shown_by_detokenize_and_never_made_from_text(c
         ("/tokenize", {}, 400, None),
         ("/tokenize", {"prompt": "a", "messages": CHAT}, 400, None),
         ("/tokenize", {"messages": []}, 400, "messages"),
+        ("/tokenize", {"messages": CHAT, "add_special_tokens": True}, 400, "add_special_tokens"),
         ("/tokenize", {"messages": [{"role": "assistant", "content": "a"}]}, 400, "messages"),
         ("/tokenize", {"prompt": "a", "model": "my-lra"}, 404, "model"),
         ("/tokenize", {"messages": CHAT, "continue_final_message": True}, 400, "continue_final_message"),

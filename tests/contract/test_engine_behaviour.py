@@ -11,7 +11,7 @@ from ragtune.errors import ContextLengthExceeded, DeadlineExceeded, InvalidReque
 from ragtune.settings import Settings
 from ragtune.wire import Sampling
 from service.engine.client import EngineClient, Stream
-from service.engine.messages import AdapterRef, Generation
+from service.engine.messages import AdapterRef, Generation, Logprobs
 from service.parts import Engine
 from tests.equivalence.harness import make_adapter
 from tests.fakes import EchoEngine
@@ -46,6 +46,11 @@ async def collect(stream: Stream) -> list[int]:
     return [event.token_id async for event in stream]
 
 
+def scores(stream: Stream) -> tuple[Logprobs, ...]:
+    assert stream.beginning is not None
+    return stream.beginning.scores
+
+
 async def idle(engine: Engine) -> None:
     async with asyncio.timeout(10):
         while engine.in_flight or (await engine.stats()).running:
@@ -78,10 +83,10 @@ async def test_log_probabilities_come_with_every_token_and_scores_before_the_fir
     told = FIVE.model_copy(update={"logprobs": 2, "score_prompt": True})
     stream = await engine.admit(generation("scored", told))
     first = await anext(aiter(stream))
-    assert len(stream.scores) == 19
+    assert len(scores(stream)) == 19
     events = [first, *[event async for event in stream]]
     assert len(events) == 5
-    for logprobs in (*stream.scores, *(event.logprobs for event in events)):
+    for logprobs in (*scores(stream), *(event.logprobs for event in events)):
         assert logprobs is not None and len(logprobs.best) == 2
         assert logprobs.chosen <= logprobs.best[0][1] <= 0
     assert all(event.logprobs is None for event in [e async for e in await engine.admit(generation("untold"))])
@@ -98,7 +103,7 @@ async def test_a_token_that_ends_a_stream_is_told_where_log_probabilities_are(en
 async def test_no_token_at_all_may_be_asked_for(engine: Engine) -> None:
     stream = await engine.admit(generation("none", Sampling(max_tokens=0, score_prompt=True)))
     assert await collect(stream) == []
-    assert len(stream.scores) == 19
+    assert len(scores(stream)) == 19
     finish = stream.finish
     assert finish is not None and (finish.reason, finish.completion_tokens) == ("length", 0)
 

@@ -35,12 +35,12 @@ from service.engine.engine import Engine
 from service.engine.kv_blocks import KVBlocks
 from service.engine.messages import (
     AdapterRef,
+    Began,
     Failed,
     Generation,
     LoadDone,
     Logprobs,
     Progress,
-    Scored,
     TokenEvent,
     UnloadDone,
 )
@@ -278,8 +278,8 @@ class Rig:
             match event:
                 case Progress(request_id, tokens):
                     self.outcomes[request_id].events += tokens
-                case Scored(request_id, scores):
-                    self.outcomes[request_id].scores = scores
+                case Began(request_id, beginning):
+                    self.outcomes[request_id].scores = beginning.scores
                 case Failed():
                     self.outcomes[event.request_id].failed = event
                 case LoadDone(key, error):
