@@ -29,7 +29,7 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from ragtune.demo.commands import Commands
 
 ROWS = 16  # of each kind
-OTHERS_TOKENS = 48  # a neighbour begins anew this often, so that reading its schema is part of the price
+OTHERS_TOKENS = 40  # a neighbour begins anew this often, so that reading its schema is part of the price
 FORMATS = FormatChecker(Draft202012Validator.FORMAT_CHECKER.checkers)  # and two that it leaves to a package
 FORMATS.checks("date-time", raises=ValueError)(lambda text: bool(datetime.fromisoformat(text)))
 FORMATS.checks("time", raises=ValueError)(lambda text: bool(datetime.fromisoformat(f"2024-01-01T{text}")))
@@ -116,7 +116,7 @@ async def measure(url: str, args: argparse.Namespace) -> dict[str, Any]:
                 rate = await rates(client, args.tokens, pair, schemas)
                 print(f"pair {pair}, {schemas=}: {rate[0]:.0f} free, {rate[1]:.0f} others", file=sys.stderr)
                 measured[schemas] += [rate] if pair else []
-    free, others = ([a[i] / b[i] for a, b in zip(*measured.values(), strict=True)] for i in (0, 1))
+    free, others = ([a[i] / max(1, b[i]) for a, b in zip(*measured.values(), strict=True)] for i in (0, 1))
     beside, without = (round(statistics.median(rate for rate, _ in measured[schemas]), 1) for schemas in (True, False))
     return {
         "schemas": len(CASES),
