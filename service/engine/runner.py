@@ -158,7 +158,8 @@ class Runner:
     def _sample(self, sequences: Items[Sequence], logits: Tensor) -> dict[Sequence, TokenEvent | NonFiniteLogits]:
         if not sequences:
             return {}
-        tokens = sample(logits[: len(sequences)], self._rows(sequences))
+        drawn = sample(logits[: len(sequences)], self._rows(sequences))
+        tokens = [_settled(sequence, token) for sequence, token in zip(sequences, drawn, strict=True)]
         told = {
             at: token
             for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True))
@@ -216,6 +217,12 @@ class Runner:
         slots = torch.tensor([sequence.table[p // BLOCK] * BLOCK + p % BLOCK for p in span], device=self.device)
         for layer, (keys, values) in enumerate(learned[:, :, span.start : span.stop]):
             self.store.write(layer, slots, keys, values)
+
+
+def _settled(sequence: Sequence, token: int | NonFiniteLogits) -> int | NonFiniteLogits:
+    if sequence.grammar is None or not isinstance(token, int):
+        return token
+    return sequence.grammar.settle(token, sequence.left)
 
 
 def _at_most(logprobs: Logprobs | None, sequence: Sequence) -> Logprobs | None:

@@ -81,6 +81,11 @@ class Sequence:
         return not self.generation.sampling.score_prompt
 
     @property
+    def left(self) -> int:
+        """Tokens that may still come."""
+        return self.generation.sampling.max_tokens - self.generated
+
+    @property
     def output(self) -> list[int]:
         """What was generated."""
         return self.tokens[len(self.generation.token_ids) :]
@@ -123,7 +128,7 @@ class Sequence:
         self.tokens.append(token.token_id)
         self.fresh.append(token)
         if self.grammar is not None and self.grammar.complete:
-            self.finish_reason = "stop"
+            self.finish_reason = "length" if self.grammar.cut else "stop"
         elif self.generated >= sampling.max_tokens:
             self.finish_reason = "length"
 

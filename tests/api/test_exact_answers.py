@@ -182,6 +182,23 @@ async def test_a_schema_holds_in_every_mode_in_one_batch_beside_free_answers(cli
     assert [choice["message"] for choice in answers[: len(free)]] == [choice["message"] for choice in alone]
 
 
+async def test_a_schema_holds_even_where_the_tokens_run_out(client: httpx.AsyncClient) -> None:
+    endless = {"type": "array", "items": SCHEMA, "minItems": 1, "$defs": SCHEMA["$defs"]}
+    shape = {"type": "json_schema", "json_schema": {"name": "tools", "schema": endless}}
+    body = {"model": "my-lora", "messages": [{"role": "user", "content": "zzz?"}], "response_format": shape}
+    asks = [
+        client.post("/v1/chat/completions", json=body | {"max_tokens": 120 + 7 * i, "seed": i, "logprobs": True})
+        for i in range(12)
+    ]
+    reasons = set()
+    for answer in await asyncio.gather(*asks):
+        choice = answer.json()["choices"][0]
+        jsonschema.validate(json.loads(choice["message"]["content"]), endless)
+        assert "".join(entry["token"] for entry in choice["logprobs"]["content"]) == choice["message"]["content"]
+        reasons.add(choice["finish_reason"])
+    assert "length" in reasons
+
+
 async def test_usage_is_told_in_full_where_a_stop_string_ends_an_answer(
     client: httpx.AsyncClient, caches: bool
 ) -> None:

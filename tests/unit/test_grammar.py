@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -56,6 +57,67 @@ def test_masks_of_several_sequences_are_each_their_own_and_as_wide_as_the_logits
     assert allowed.shape == (2, VOCAB)
     assert [TOKENIZER.decode(np.flatnonzero(row).tolist()) for row in allowed] == ["{", "t"]
     assert not allowed[:, TOKENIZER.vocab_size :].any()
+
+
+def written(grammars: Grammars, schema: dict[str, Any], most: int, seed: int) -> tuple[str, bool]:
+    """Random tokens under a grammar, `most` at most; and whether it was cut."""
+    chance, grammar, ids = np.random.default_rng(seed), grammars.compile(json.dumps(schema)), list[int]()
+    while len(ids) < most and not grammar.complete:
+        drawn = int(chance.choice(np.flatnonzero(grammars.allowed([grammar])[0])))
+        token = grammar.settle(drawn, most - len(ids))
+        if token in TOKENIZER.eos_ids:
+            break
+        grammar.accept(token)
+        ids.append(token)
+    return TOKENIZER.decode(ids), grammar.cut
+
+
+FREE = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "mail": {"type": "string", "format": "email"},
+        "parts": {"type": "array", "minItems": 1, "items": PERSON},
+        "size": {"type": "number"},
+    },
+    "required": ["title", "mail", "parts", "size"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("schema", [FREE, {"type": "array", "items": FREE}, {"type": "object"}, {"type": "string"}])
+def test_a_text_that_grows_too_long_is_cut_just_before_it_could_no_longer_be_completed(
+    grammars: Grammars, schema: dict[str, Any]
+) -> None:
+    cuts = 0
+    for most in range(100, 180, 3):
+        text, cut = written(grammars, schema, most, seed=most)
+        jsonschema.validate(json.loads(text), schema)
+        assert not cut or len(text.encode()) > most - 70
+        cuts += cut
+    assert cuts > 5 or schema == {"type": "object"}
+
+
+def test_too_few_tokens_for_any_completion_leave_the_text_as_it_is(grammars: Grammars) -> None:
+    text, cut = written(grammars, FREE, 20, seed=1)
+    assert (len(text.encode()), cut) == (20, False)
+
+
+def test_a_text_that_ends_by_itself_is_not_cut(grammars: Grammars) -> None:
+    for seed in range(20):
+        text, cut = written(grammars, PERSON, len('{"name":"Ann","age":7}'), seed)
+        assert json.loads(text)["name"] in ("Ann", "Bo") and not cut
+
+
+def test_a_key_cannot_hide_behind_another_spelling(grammars: Grammars) -> None:
+    named = {"type": "object", "properties": {"name": {"type": "integer"}}}
+    assert "u" not in letters(grammars, named, '{"n\\')
+    assert "n" in letters(grammars, named, '{"n\\')
+
+
+def test_a_schema_that_only_refers_to_itself_is_refused(grammars: Grammars) -> None:
+    with pytest.raises(InvalidRequest):
+        grammars.compile('{"$ref": "#"}')
 
 
 def test_a_sentencepiece_vocabulary_can_follow_a_grammar() -> None:
