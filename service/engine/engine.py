@@ -91,8 +91,7 @@ class Engine:
             generation = replace(generation, sampling=sampling.model_copy(update={"seed": secrets.randbits(62)}))
         sequence = Sequence(generation, self._clock())
         self._sequences[sequence.id] = sequence
-        if sampling.schema_text is not None:
-            assert self.runner.grammars is not None
+        if sampling.schema_text is not None and self.runner.grammars is not None:
             self._compiling[sequence] = self._loader.submit(self.runner.grammars.compile, sampling.schema_text)
         else:
             self.scheduler.add(sequence)
@@ -179,6 +178,8 @@ class Engine:
             return Failed(request_id, "invalid_request", "the prompt is empty")
         if not all(0 <= token < vocabulary for token in generation.token_ids):
             return Failed(request_id, "invalid_request", f"the prompt has token ids outside 0..{vocabulary - 1}")
+        if generation.sampling.schema_text is not None and self.runner.grammars is None:
+            return Failed(request_id, "invalid_request", "this engine was started without grammars")
         longest = generation.virtual_tokens + len(generation.token_ids) + generation.sampling.max_tokens
         if longest > self.max_model_len:
             text = f"{longest} tokens asked for (virtual, prompt and new), {self.max_model_len} are possible"
@@ -193,8 +194,10 @@ class Engine:
             try:
                 sequence.grammar = future.result()
                 self.scheduler.add(sequence)
-            except InvalidRequest as error:
-                yield self._fail(sequence, "invalid_request", str(error))
+            except Exception as error:
+                if not isinstance(error, InvalidRequest):
+                    log.exception("the schema of request %s could not be compiled", sequence.id)
+                yield self._fail(sequence, _code(error), str(error))
 
     def _take_loaded(self) -> Iterable[ToServer]:
         for key, future in list(self._loading.items()):
