@@ -32,6 +32,7 @@ class Tokenizer:
         self._control_ids = frozenset(special.values())
         self._control_tokens = frozenset(special)
         self._opening = _opening(fast)
+        self._bytes: dict[int, bytes] = {}
         self.eos_ids = tuple(sorted({*eos_ids, *self._own_ends()}))
         self._end = min(self._end_of_turn() if self.chat_template else self.eos_ids, default=0)
 
@@ -100,7 +101,10 @@ class Tokenizer:
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes one token stands for, which may be part of a character; a control token's are its name."""
-        return bytes(self.vocabulary.decode_bytes([token_id])) if token_id < self.vocab_size else b""
+        if token_id not in self._bytes:
+            known = token_id < self.vocab_size
+            self._bytes[token_id] = bytes(self.vocabulary.decode_bytes([token_id])) if known else b""
+        return self._bytes[token_id]
 
     @cached_property
     def vocabulary(self) -> LLTokenizer:

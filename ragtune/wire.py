@@ -107,7 +107,7 @@ class Sampling(BaseModel):
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0, description="0 considers every token")
     min_p: float = Field(default=0.0, ge=0, le=1, description="share of the likeliest token's probability")
-    repetition_penalty: float = Field(default=1.0, gt=0, le=10, description="over prompt and new tokens; 1 is none")
+    repetition_penalty: float = Field(default=1.0, ge=0.01, le=10, description="over prompt and new tokens; 1 is none")
     presence_penalty: float = Field(default=0.0, ge=-2, le=2, description="over new tokens")
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2, description="over new tokens")
     logit_bias: tuple[tuple[int, float], ...] = Field(default=(), max_length=1024)

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragtune.errors import Forbidden, InvalidRequest, RagtuneError, TooLarge, Unavailable
+from ragtune.wire import Answer
 from service.errors import refuse
 from service.parts import Lifecycle
 
@@ -60,6 +61,18 @@ def request_id(request: Request) -> str:
 def note(request: Request, **fields: object) -> None:
     """Add to this request's log line."""
     request.scope["ragtune.note"].fields.update(fields)
+
+
+def note_answers(request: Request, answers: list[Answer]) -> None:
+    """The log line of a generating route: modes, counts and times, no text."""
+    note(
+        request,
+        mode=[a.resolved_mode for a in answers] if len(answers) > 1 else answers[0].resolved_mode,
+        prompt_tokens=sum(a.usage.prompt_tokens for a in answers),
+        completion_tokens=sum(a.usage.completion_tokens for a in answers),
+        cached_tokens=sum(a.usage.cached_tokens for a in answers),
+        first_token_ms=answers[0].timings.first_token_ms,
+    )
 
 
 class Border:

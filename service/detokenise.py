@@ -42,21 +42,29 @@ class StopStrings:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = [stop for stop in stops if stop]
         self._held = ""
+        self._free = 0  # characters of the held text at which a stop string may end and not count
         self.found = False
 
-    def push(self, text: str) -> str:
-        """The text that may be shown now; after `found`, nothing."""
+    def push(self, text: str, counts: bool = True) -> str:
+        """The text that may be shown now; after `found`, nothing. Stop strings that end where none counts are none."""
         if self.found:
             return ""
         self._held += text
+        if not counts:
+            self._free = len(self._held)
         # The stop string that is complete first wins, then the longest: how the text was cut must not matter.
-        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        found = [
+            (at + len(stop), at)
+            for stop in self._stops
+            if (at := self._held.find(stop, max(0, self._free - len(stop) + 1))) >= 0
+        ]
         if found:
             self.found = True
             shown, self._held = self._held[: min(found)[1]], ""
             return shown
         keep = max((self._overlap(stop) for stop in self._stops), default=0)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        self._free = max(0, self._free - len(shown))
         return shown
 
     def flush(self) -> str:

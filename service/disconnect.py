@@ -4,7 +4,7 @@ Starlette notices a disconnect only while it sends (newer ASGI versions), and on
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -36,17 +36,27 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
 
 
 class EventStream(Response):
-    """Server-sent events. Ends the iterator, and so the generation, when the client disconnects."""
+    """Server-sent events. Ends the iterator, and so the generation, when the client disconnects.
+
+    `release` is called at the end in any case, also where not one event was asked for.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[str]) -> None:
+    def __init__(self, events: AsyncGenerator[str], release: Callable[[], None]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
+        self._release = release
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send headers, then events until they end or the client goes."""
+        try:
+            await self._answer(receive, send)
+        finally:
+            self._release()
+
+    async def _answer(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         sending = asyncio.ensure_future(self._send(send))
         watching = asyncio.ensure_future(_gone(receive))

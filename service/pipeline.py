@@ -86,6 +86,7 @@ async def compose(ask: Ask, parts: Parts) -> Composed:
     """The prompt that `ask` leads to. Raises what can be wrong with its mode, messages, passages or prompt."""
     started = time.monotonic()
     configuration = parts.catalog.resolve(ask.mode)
+    _check_raw(ask, configuration, parts)
     found, retrieval_ms = await _retrieve(ask, configuration, parts)
     passages = _budgeted(found, ask, configuration, parts)
     prompt, own = _prompt(ask, passages, configuration, parts)
@@ -94,27 +95,28 @@ async def compose(ask: Ask, parts: Parts) -> Composed:
 
 async def prepare(ask: Ask, parts: Parts) -> list[Prepared]:
     """All that may still fail with an HTTP status happens here, before the first byte."""
-    lifecycle = parts.lifecycle
-    parts.engine.check_room(lifecycle.preparing + ask.count - 1)  # first, so that a full house is told at once
-    lifecycle.preparing += ask.count
-    try:
-        if ask.sampling.schema_text is not None:
-            await _check_schema(ask.sampling.schema_text)
-        return await _admit(ask, await compose(ask, parts), parts)
-    finally:
-        lifecycle.preparing -= ask.count
+    if ask.sampling.schema_text is not None:
+        await _check_schema(ask.sampling.schema_text, parts)
+    return await _admit(ask, await compose(ask, parts), parts)
 
 
 async def prepare_all(asks: Sequence[Ask], parts: Parts) -> list[Prepared]:
     """Every ask admitted, in order; if one cannot be, none runs."""
-    _check_size(asks, parts)
+    coming = sum(ask.count for ask in asks)
+    check_size(coming, parts)
+    parts.engine.check_room(parts.lifecycle.preparing + coming - 1)  # first, so that a full house is told at once
+    parts.lifecycle.preparing += coming
     prepared: list[Prepared] = []
     try:
         for ask in asks:
             prepared += await prepare(ask, parts)
+            parts.lifecycle.preparing -= ask.count
+            coming -= ask.count
     except BaseException:
         cancel_all(prepared)
         raise
+    finally:
+        parts.lifecycle.preparing -= coming
     return prepared
 
 
@@ -159,7 +161,7 @@ async def pieces(prepared: Prepared, parts: Parts) -> AsyncGenerator[Piece]:
             if prepared.first_token is None:
                 prepared.first_token = time.monotonic()
                 yield _echo(prepared, parts)
-            if (piece := transcript.push(event)).text:
+            if (piece := transcript.push(event)).text or piece.tokens:
                 yield _written(prepared, piece)
             if transcript.stopped:
                 prepared.stopped = True
@@ -226,6 +228,7 @@ async def _pump(
         async with aclosing(pieces(prepared, parts)) as text:
             async for piece in text:
                 said.put_nowait((index, piece))
+                prepared.tokens.clear()  # they are told with the piece
         said.put_nowait((index, None))
     except Exception as error:  # noqa: BLE001 - raised again by the one who listens
         said.put_nowait((index, error))
@@ -294,6 +297,8 @@ def _echo(prepared: Prepared, parts: Parts) -> Piece:
     if not ask.sampling.score_prompt:
         return Piece(prepared.echo)
     scores = [None, *beginning.scores][composed.own :]
+    if ask.prompt_ids is not None and len(ask.prompt_ids) > len(own):  # its opening stands before the passages
+        own, scores = ask.prompt_ids, [None, *scores]
     tokens = prompt_tokens(own, scores, parts.tokenizer, controls=ask.ids)
     prepared.tokens += tokens
     return Piece(prepared.echo, tokens)
@@ -326,15 +331,20 @@ def _prompt(ask: Ask, passages: list[Passage], configuration: Configuration, par
     tokenizer = parts.tokenizer
     if ask.prompt_ids is None:
         return render(ask.messages, passages, configuration.template, tokenizer), 0
-    if "template" in configuration.versions:
-        raise IncompatibleParts("a raw prompt takes no template; use /v1/chat/completions or /v1/query")
-    check_vocabulary(ask.prompt_ids, "the prompt has", "prompt", parts)
     ids = ask.prompt_ids
     if not passages:
         return Prompt(ids, tokenizer.decode(ids)), 0
     before = tokenizer.encode_completion(lead_in(passages, configuration.template, tokenizer))
     ids = tokenizer.without_opening(ids)
     return Prompt((*before, *ids), tokenizer.decode([*before, *ids])), len(before)
+
+
+def _check_raw(ask: Ask, configuration: Configuration, parts: Parts) -> None:
+    if ask.prompt_ids is None:
+        return
+    if "template" in configuration.versions:
+        raise IncompatibleParts("a raw prompt takes no template; use /v1/chat/completions or /v1/query")
+    check_vocabulary(ask.prompt_ids, "the prompt has", "prompt", parts)
 
 
 def _check_ids(sampling: Sampling, parts: Parts) -> None:
@@ -349,17 +359,17 @@ def check_vocabulary(ids: Sequence[int], what: str, param: str, parts: Parts) ->
         raise InvalidRequest(f"{what} token ids outside 0..{vocabulary - 1}", param=param)
 
 
-async def _check_schema(schema_text: str) -> None:
+async def _check_schema(schema_text: str, parts: Parts) -> None:
     """In a thread, as compiling may take a while."""
     try:
-        await asyncio.to_thread(check_schema, schema_text)
+        await asyncio.to_thread(check_schema, schema_text, parts.tokenizer.vocabulary)
     except InvalidRequest as error:
         raise InvalidRequest(error.message, param="response_format") from error
 
 
-def _check_size(asks: Sequence[Ask], parts: Parts) -> None:
-    """What can never fit is a 400: a 429 would be tried again."""
-    most, wanted = parts.settings.max_running + parts.settings.max_waiting, sum(ask.count for ask in asks)
+def check_size(wanted: int, parts: Parts) -> None:
+    """Raises InvalidRequest for more answers than ever fit: a 429 would be tried again."""
+    most = parts.settings.max_running + parts.settings.max_waiting
     if wanted > most:
         raise InvalidRequest(f"{wanted} answers asked for at once, this server takes {most}; send fewer a request")
 

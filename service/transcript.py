@@ -86,7 +86,7 @@ class Transcript:
         self._count += 1
         text, tokens = self._speller.push(event)
         self._hold(tokens)
-        return self._release(self._stops.push(text) if self._count > self._min_tokens else text)
+        return self._release(self._stops.push(text, counts=self._count > self._min_tokens))
 
     def end(self) -> Piece:
         """What is left when the last token has come, broken characters included.

@@ -32,7 +32,6 @@ from service.engine.messages import (
     UnloadDone,
 )
 from service.engine.runner import Computed, Loaded, Runner
-from service.engine.sampler import NonFiniteLogits
 from service.engine.scheduler import Batch, Scheduler
 from service.engine.sequence import Sequence
 
@@ -104,7 +103,8 @@ class Engine:
         """Free the slot. Unknown ids are ignored: the generation may just have ended."""
         sequence = self._sequences.pop(request_id, None)
         if sequence is not None:
-            self._compiling.pop(sequence, None)
+            if compiling := self._compiling.pop(sequence, None):
+                compiling.cancel()
             self.scheduler.remove(sequence)
 
     def load(self, ref: AdapterRef) -> list[ToServer]:
@@ -165,10 +165,10 @@ class Engine:
             try:
                 if isinstance(token, Exception):
                     raise token
-                if sequence.grammar is not None and token.token_id not in sequence.stops:
+                if sequence.grammar is not None:
                     sequence.grammar.accept(token.token_id)
                 held[sequence] = token
-            except (NonFiniteLogits, InvalidRequest) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it fails alone
                 failed[sequence] = error
         return held, failed
 
@@ -250,6 +250,7 @@ class Engine:
                 sequence.first_token = now
                 cached, queued = _cached_tokens(sequence), _queue_ms(sequence)
                 events.append(Began(sequence.id, Beginning(cached, queued, tuple(sequence.scores))))
+                sequence.scores = []
             if sequence.fresh:
                 events.append(Progress(sequence.id, tuple(sequence.fresh)))
                 sequence.fresh = []

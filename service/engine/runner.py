@@ -11,14 +11,16 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from adapters.tokenizer import load_tokenizer
 from adapters.weights import load_lora, load_prefix, load_soft_prompt
-from ragtune.errors import RefusedArtifact
+from ragtune.errors import InvalidRequest, RefusedArtifact
 from service.engine import attention
 from service.engine.grammar import Grammars
 from service.engine.linear import Adapters, Delta, Head, Segment, install, stack_deltas
@@ -52,7 +54,7 @@ class Loaded:
 class Computed:
     """What came of a batch: a token, or why there is none, for each sequence that reached its end; prompt scores."""
 
-    tokens: dict[Sequence, TokenEvent | NonFiniteLogits] = field(default_factory=dict)
+    tokens: dict[Sequence, TokenEvent | Exception] = field(default_factory=dict)
     scores: dict[Sequence, list[Logprobs]] = field(default_factory=dict)
 
 
@@ -155,34 +157,38 @@ class Runner:
         logits: Tensor = output.logits[0]
         return logits
 
-    def _sample(self, sequences: Items[Sequence], logits: Tensor) -> dict[Sequence, TokenEvent | NonFiniteLogits]:
+    def _sample(self, sequences: Items[Sequence], logits: Tensor) -> dict[Sequence, TokenEvent | Exception]:
         if not sequences:
             return {}
-        drawn = sample(logits[: len(sequences)], self._rows(sequences))
-        tokens = [_settled(sequence, token) for sequence, token in zip(sequences, drawn, strict=True)]
-        told = {
+        masks = self._masks(sequences)
+        rows = [_row(sequence, masks.get(sequence)) for sequence in sequences]
+        tokens: dict[Sequence, int | Exception] = {}
+        for sequence, drawn in zip(sequences, sample(logits[: len(sequences)], rows), strict=True):
+            mask = masks.get(sequence)
+            tokens[sequence] = mask if isinstance(mask, Exception) else _settled(sequence, drawn)
+        return self._told(tokens, logits)
+
+    def _told(self, tokens: dict[Sequence, int | Exception], logits: Tensor) -> dict[Sequence, TokenEvent | Exception]:
+        """Each token with the log-probabilities that its sequence asked for; row i of `logits` is that of the i-th."""
+        asked = {
             at: token
-            for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True))
+            for at, (sequence, token) in enumerate(tokens.items())
             if sequence.generation.sampling.logprobs is not None and isinstance(token, int)
         }
-        most = max((sequences[at].generation.sampling.logprobs or 0 for at in told), default=0)
-        scores = dict(zip(told, log_probabilities(logits[list(told)], list(told.values()), most), strict=True))
+        most = max((s.generation.sampling.logprobs or 0 for s in tokens), default=0)
+        scores = dict(zip(asked, log_probabilities(logits[list(asked)], list(asked.values()), most), strict=True))
         return {
             sequence: TokenEvent(token, _at_most(scores.get(at), sequence)) if isinstance(token, int) else token
-            for at, (sequence, token) in enumerate(zip(sequences, tokens, strict=True))
+            for at, (sequence, token) in enumerate(tokens.items())
         }
 
-    def _rows(self, sequences: Items[Sequence]) -> list[Row]:
-        bound = [(s, s.grammar) for s in sequences if s.grammar is not None]
-        allowed = {}
-        if bound:
-            assert self.grammars is not None  # they were made there
-            masks = self.grammars.allowed([grammar for _, grammar in bound])
-            allowed = dict(zip((s for s, _ in bound), masks, strict=True))
-        return [
-            Row(s.generation.sampling, s.generation.token_ids, s.output, tuple(s.stops), allowed.get(s))
-            for s in sequences
-        ]
+    def _masks(self, sequences: Items[Sequence]) -> dict[Sequence, NDArray[np.bool_] | InvalidRequest]:
+        """What the grammars of those sequences that follow one allow, or why that cannot be said."""
+        bound = [(sequence, sequence.grammar) for sequence in sequences if sequence.grammar is not None]
+        if not bound or self.grammars is None:
+            return {}
+        masks = self.grammars.allowed([grammar for _, grammar in bound])
+        return dict(zip((sequence for sequence, _ in bound), masks, strict=True))
 
     def clear(self, blocks: Items[int]) -> None:
         """Zero these KV blocks: a sequence that failed may have left something non-finite in them."""
@@ -217,6 +223,12 @@ class Runner:
         slots = torch.tensor([sequence.table[p // BLOCK] * BLOCK + p % BLOCK for p in span], device=self.device)
         for layer, (keys, values) in enumerate(learned[:, :, span.start : span.stop]):
             self.store.write(layer, slots, keys, values)
+
+
+def _row(sequence: Sequence, mask: NDArray[np.bool_] | InvalidRequest | None) -> Row:
+    allowed = None if isinstance(mask, InvalidRequest) else mask
+    generation = sequence.generation
+    return Row(generation.sampling, generation.token_ids, sequence.output, tuple(sequence.stops), allowed)
 
 
 def _settled(sequence: Sequence, token: int | NonFiniteLogits) -> int | NonFiniteLogits:

@@ -135,12 +135,16 @@ def _draw(logits: Tensor, rows: Items[Row]) -> list[int]:
 
 def _inverse(probabilities: Tensor, rows: Items[Row]) -> list[int]:
     """The index at which each row of (n, k) probabilities, up to a factor, passes the row's number."""
-    cumulative = probabilities.cumsum(dim=-1)
+    exact = torch.float64 if probabilities.is_cuda else None  # there a sum in parallel may not grow steadily
+    cumulative = probabilities.cumsum(dim=-1, dtype=exact)
     numbers = torch.tensor([[_uniform(row.sampling.seed or 0, len(row.output))] for row in rows])
-    wanted = numbers.to(cumulative.device) * cumulative[:, -1:]
+    wanted = numbers.to(cumulative) * cumulative[:, -1:]
     found: list[int] = torch.searchsorted(cumulative, wanted, right=True)[:, 0].tolist()
-    last = probabilities.shape[1]  # passed by rounding alone: then the likeliest, as the last may be forbidden
-    return [int(probabilities[at].argmax()) if index == last else index for at, index in enumerate(found)]
+    last = probabilities.shape[1]
+    for at, index in enumerate(found):
+        if index == last or float(probabilities[at, index]) == 0:  # by rounding alone: never a forbidden one
+            found[at] = int(probabilities[at].argmax())
+    return found
 
 
 def _likeliest(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:

@@ -120,15 +120,16 @@ class Sequence:
             self.finish_reason = "length"
             return
         self.generated += 1
+        cut = self.grammar is not None and self.grammar.cut
         if token.token_id in self.stops:
-            self.finish_reason = "stop"
+            self.finish_reason = "length" if cut else "stop"
             if token.logprobs is not None:
                 self.fresh.append(replace(token, ends=True))
             return
         self.tokens.append(token.token_id)
         self.fresh.append(token)
         if self.grammar is not None and self.grammar.complete:
-            self.finish_reason = "length" if self.grammar.cut else "stop"
+            self.finish_reason = "length" if cut else "stop"
         elif self.generated >= sampling.max_tokens:
             self.finish_reason = "length"
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ragtune.wire import Answer
-from service.border import note, request_id
+from service.border import note_answers, request_id
 from service.disconnect import unless_gone
 from service.documented import GENERATING, refusals, streamed
 from service.openai import streaming
@@ -25,7 +25,7 @@ from service.openai.responses import (
     TextLogprobs,
 )
 from service.parts import Parts
-from service.pipeline import Ask, Prepared, answer_all
+from service.pipeline import Ask, Prepared, answer_all, check_size
 
 
 def router(parts: Parts) -> APIRouter:
@@ -93,18 +93,6 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-def note_answers(request: Request, answers: list[Answer]) -> None:
-    """The log line of a generating route: modes, counts and times, no text."""
-    note(
-        request,
-        mode=[a.resolved_mode for a in answers] if len(answers) > 1 else answers[0].resolved_mode,
-        prompt_tokens=sum(a.usage.prompt_tokens for a in answers),
-        completion_tokens=sum(a.usage.completion_tokens for a in answers),
-        cached_tokens=sum(a.usage.cached_tokens for a in answers),
-        first_token_ms=answers[0].timings.first_token_ms,
-    )
-
-
 async def _generate(request: Request, asks: list[Ask], parts: Parts) -> tuple[list[Prepared], list[Answer]]:
     generated = await unless_gone(request, answer_all(asks, parts))
     answers = [answer for _, answer in generated]
@@ -128,6 +116,7 @@ def _chat_ask(body: ChatRequest, request: Request) -> Ask:
 def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) -> list[Ask]:
     body.refuse_unsupported()
     prompts = body.prompts()
+    check_size(len(prompts) * body.choices, parts)  # before the work of reading them
     ask = Ask(
         mode=body.model,
         sampling=body.sampling(body.logprobs, score_prompt=bool(body.echo) and body.logprobs is not None),

@@ -214,7 +214,7 @@ class GenerationRequest(BaseModel):
     min_p: Number | None = Field(default=None, ge=0, le=1)
     frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
     presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
-    repetition_penalty: Number | None = Field(default=None, gt=0, le=10)
+    repetition_penalty: Number | None = Field(default=None, ge=0.01, le=10)
     logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = Field(
         default=None, max_length=1024, description="token id to what is added to its logit, -100 to 100"
     )

@@ -17,6 +17,7 @@ from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from service.border import note_answers
 from service.disconnect import EventStream, unless_gone
 from service.errors import as_event
 from service.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
@@ -135,10 +136,10 @@ async def respond(request: Request, asks: Sequence[Ask], chunks: Chunks, parts: 
     try:
         first = await unless_gone(request, anext(said))
     except BaseException:
-        await said.aclose()
         cancel_all(prepared)
+        await said.aclose()
         raise
-    return EventStream(_events(request, prepared, first, said, chunks))
+    return EventStream(_events(request, prepared, first, said, chunks), lambda: cancel_all(prepared))
 
 
 async def _events(
@@ -164,8 +165,10 @@ async def _events(
         except Exception as error:  # noqa: BLE001 - the border: headers are out, so it must travel as an event
             yield f"data: {as_event(request, error).model_dump_json()}\n\n"
             return
+    answers = [answer(each) for each in prepared]
+    note_answers(request, answers)
     if chunks.body.include_usage:
-        usage = OpenAIUsage.of([answer(each) for each in prepared], chunks.body.choices)
+        usage = OpenAIUsage.of(answers, chunks.body.choices)
         yield _event(chunks.usage(public, usage), chunks)
     yield _DONE
 

@@ -5,10 +5,9 @@ from fastapi import APIRouter, Request
 from ragtune.prompt import Message
 from ragtune.wire import Answer, Ask, CompareRequest, CompareResponse, QueryRequest, Sampling
 from service import pipeline
-from service.border import request_id
+from service.border import note_answers, request_id
 from service.disconnect import unless_gone
 from service.documented import GENERATING, refusals
-from service.openai.completions import note_answers
 from service.parts import Parts
 
 

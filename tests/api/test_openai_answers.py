@@ -249,6 +249,18 @@ async def test_a_client_that_leaves_a_stream_of_several_frees_all_slots(url: str
             await asyncio.sleep(0.01)
 
 
+async def test_the_log_says_of_a_stream_what_it_says_of_a_whole_answer(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="ragtune.access")
+    for stream in (False, True):
+        await chat(client, stream=stream)
+    whole, streamed = [json.loads(record.message) for record in caplog.records if record.name == "ragtune.access"]
+    told = ("mode", "prompt_tokens", "completion_tokens", "cached_tokens")
+    assert {key: whole[key] for key in told} == {key: streamed[key] for key in told}
+    assert whole["mode"] == "base" and streamed["first_token_ms"] > 0
+
+
 async def test_the_clients_shaping_reaches_the_engine(call: Call, make_parts: Make) -> None:
     engine = EchoEngine()
     wishes = {

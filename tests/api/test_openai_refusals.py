@@ -1,5 +1,6 @@
 """What the OpenAI routes refuse: a 400 that names the field, of bounded size, without a path of the server."""
 
+import json
 from typing import Any
 
 import httpx
@@ -121,6 +122,8 @@ async def test_tools_are_taken_only_where_none_may_be_called(client: httpx.Async
         ({"type": "array", "uniqueItems": True}, "uniqueItems"),
         ({"$ref": "file:///etc/passwd"}, "not present"),
         ({"type": "string", "pattern": "("}, "regex"),
+        ({"type": "number", "minimum": 1e999}, "enforced"),
+        (json.loads('{"items":' * 200 + "{}" + "}" * 200), "enforced"),
     ],
 )
 async def test_a_schema_that_cannot_be_enforced_is_refused(
@@ -155,6 +158,14 @@ async def test_bodies_that_are_not_what_they_should_be_are_a_400(client: httpx.A
     response = await client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
     assert response.status_code == 400, response.text
     assert len(response.content) < 3000
+
+
+@pytest.mark.parametrize("ids", [[-5], [2**40]])
+@pytest.mark.parametrize("mode", ["base", "rag"])
+async def test_token_ids_no_model_has_are_a_400_in_every_mode(
+    client: httpx.AsyncClient, mode: str, ids: list[int]
+) -> None:
+    assert "token ids outside" in refused(await complete(client, model=mode, prompt=ids), "prompt")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])

@@ -29,7 +29,7 @@ from tests.tiny import save_tiny, tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))  # of each operation
-ANSWER_WITHIN = 60.0  # seconds
+ANSWER_WITHIN = 130.0  # seconds; the server itself gives up after 120
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 SCHEMA = schemathesis.openapi.from_dict(document())
 COUNTS: Counter[str] = Counter()

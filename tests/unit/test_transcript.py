@@ -94,14 +94,14 @@ def test_tokens_of_broken_text_add_up_too_and_each_is_there(ids: list[int]) -> N
     assert raw == bytes(i for i in ids if i != CONTROL)
 
 
-@given(st.text(max_size=20), st.lists(st.integers(0, 40), max_size=6))
-def test_pieces_give_each_token_out_when_its_text_is(text: str, cuts: list[int]) -> None:
+@given(st.text(max_size=20))
+def test_pieces_give_each_token_out_with_its_text(text: str) -> None:
     transcript = Transcript(Bytes(), ["zz"])
     shown, known = "", ""
     for token in text.replace("zz", "z").encode():
         piece = transcript.push(told(token))
         shown, known = shown + piece.text, known + spell(piece.tokens)
-        assert shown.startswith(known)  # never a token ahead of its text
+        assert shown == known  # a token a character at most: neither ahead of its text nor behind
     piece = transcript.end()
     assert shown + piece.text == known + spell(piece.tokens)
 
@@ -141,8 +141,11 @@ def test_bytes_of_a_sentencepiece_vocabulary_are_known_and_add_up() -> None:
     assert readable(tokenizer.token_bytes(tokenizer.encode_completion("a a")[-1])) == " a"
 
 
-def test_stop_strings_count_only_after_min_tokens() -> None:
+def test_stop_strings_count_only_where_they_end_after_min_tokens() -> None:
     assert write(b"abcabc", ["b"], min_tokens=3).text == "abca"  # type: ignore[attr-defined]
+    assert write(b"abXYab", ["ab"], min_tokens=2).text == "abXY"  # type: ignore[attr-defined]
+    assert write(b"abXYab", ["ab"], min_tokens=1).text == ""  # type: ignore[attr-defined]
+    assert write(b"aabab", ["aba"], min_tokens=2).text == "a"  # type: ignore[attr-defined]
     assert write(b"abcabc", ["b"]).text == "a"  # type: ignore[attr-defined]
 
 
