@@ -66,7 +66,10 @@ class Adapters:
     def _allowed(self, folder: Path) -> Path:
         if self._roots is not None and not folder.is_absolute():
             raise InvalidRequest("the path must be absolute", param="path")
-        real = folder.expanduser().resolve()
+        try:
+            real = folder.expanduser().resolve()
+        except (ValueError, OSError, RuntimeError) as error:  # a null character, a name too long, nobody's home
+            raise InvalidRequest("this cannot be a path", param="path") from error
         if self._roots is not None and not any(real.is_relative_to(root) for root in self._roots):
             raise Forbidden(
                 "this path is not inside an allowed root; add its root to RAGTUNE_ADAPTER_ROOTS", param="path"

@@ -99,6 +99,11 @@ class Tokenizer:
         """The tokens as the vocabulary spells them; empty for ids it does not have."""
         return [name or "" for name in self._fast.convert_ids_to_tokens(list(ids))]
 
+    @cached_property
+    def longest(self) -> int:
+        """Bytes of the longest token: no text of n tokens has more than n times as many characters."""
+        return max(len(self.token_bytes(token_id)) for token_id in range(self.vocab_size))
+
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes one token stands for, which may be part of a character; a control token's are its name."""
         if token_id not in self._bytes:

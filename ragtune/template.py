@@ -70,6 +70,8 @@ class Template(BaseModel):
             return cls.model_validate(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
             raise RefusedArtifact(f"{source} is not valid TOML: {error}") from error
+        except RecursionError as error:
+            raise RefusedArtifact(f"{source} is nested too deeply") from error
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])

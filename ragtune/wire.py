@@ -3,21 +3,14 @@
 The same classes are written by the service and read by the command line and the evaluator.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
 FinishReason = Literal["stop", "length"]
 
-
-def _not_a_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not a boolean")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_not_a_bool)]
-Count = Annotated[int, BeforeValidator(_not_a_bool)]
+Number = StrictFloat  # takes 1 and 1.5, and neither true nor "1"
+Count = StrictInt
 
 
 class Passage(BaseModel):

@@ -29,7 +29,7 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _BODIES = ("application/json", "application/toml")
-_OPEN_WHILE_DRAINING = ("/healthz", "/readyz")
+_OPEN_WHILE_DRAINING = ("/healthz", "/readyz", "/health")
 
 
 @dataclass
@@ -125,7 +125,8 @@ class Border:
                 return TooLarge(f"the body is larger than {MOST_BODY >> 20} MiB")
             # A page may post without asking first only as a form, as plain text, or with no type at all.
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if scope["method"] != "DELETE" and kind not in _BODIES:
+            takes = _BODIES if scope["path"].startswith("/v1/templates/") else _BODIES[:1]
+            if scope["method"] != "DELETE" and kind not in takes:
                 return InvalidRequest(f"send the body with Content-Type: {_BODIES[0]}")
         if self._lifecycle.draining and scope["path"] not in _OPEN_WHILE_DRAINING:
             return Unavailable("the service is shutting down")

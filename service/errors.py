@@ -14,7 +14,12 @@ from ragtune.wire import ErrorBody, ErrorEnvelope
 from service.disconnect import ClientGone
 
 log = logging.getLogger("ragtune.http")
-_BY_MODEL = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")  # the mode is `model` there
+_MODEL = dict.fromkeys(("mode", "adapter", "index", "template"), "model")  # what OpenAI's routes call it
+_PARAMS = {
+    **dict.fromkeys(("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"), _MODEL),
+    "/v1/query": {"messages": "query"},
+    "/v1/compare": {"messages": "query", "mode": "modes"},
+}
 _RETRY_AFTER = {429: "1", 503: "5"}  # status: seconds
 _LONGEST = 1000  # characters of a message
 
@@ -48,8 +53,7 @@ def install(app: FastAPI) -> None:
     async def known(request: Request, error: RagtuneError) -> Response:
         if error.code == RagtuneError.code or (error.status >= 500 and error.__cause__ is not None):
             _log_cause(request, error)
-        if error.param == "mode" and request.url.path in _BY_MODEL:
-            error.param = "model"  # what OpenAI's routes call it
+        error.param = _PARAMS.get(request.url.path, {}).get(error.param or "", error.param)
         return refuse(error)
 
     @app.exception_handler(RequestValidationError)
@@ -64,9 +68,7 @@ def install(app: FastAPI) -> None:
         )
         message = str(error.detail)
         if code in ("unknown_route", "method_not_allowed"):
-            message = (
-                f"{message}: there is no {request.method} {request.url.path[:200]} here; /docs lists what there is"
-            )
+            message = f"{message}: no {request.method} {request.url.path[:200]} here; see /openapi.json"
         body = ErrorEnvelope(error=ErrorBody(message=message, type=kind, code=code))
         return JSONResponse(body.model_dump(), error.status_code, error.headers)
 
@@ -94,10 +96,14 @@ def validation_error(error: RequestValidationError) -> InvalidRequest:
         return InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']}")
     # Of a field that may be of several types, the problem deepest inside it says most.
     beside = [problem for problem in problems if problem["loc"][:2] == first["loc"][:2]]
-    first = max(beside, key=lambda problem: len(_place(problem, error.body)))
+    first = max(beside, key=lambda problem: _telling(problem, error.body))
     place = ".".join(_place(first, error.body))[:_LONGEST]
     reason = "unknown field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
     return InvalidRequest(f"{place}: {reason}" if place else reason, param=place or None)
+
+
+def _telling(problem: dict[str, Any], body: Any) -> tuple[int, bool, bool]:
+    return len(_place(problem, body)), problem["type"] in ("too_long", "too_short"), problem["type"] != "string_type"
 
 
 def _place(problem: dict[str, Any], body: Any) -> list[str]:

@@ -12,10 +12,11 @@ import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from ragtune.errors import ContextLengthExceeded, IncompatibleParts, InvalidRequest, Unavailable
+from ragtune.errors import ContextLengthExceeded, DeadlineExceeded, IncompatibleParts, InvalidRequest, Unavailable
 from ragtune.prompt import Message, Prompt, lead_in, render, within_budget
 from ragtune.wire import Answer, CitedPassage, FinishReason, Passage, Sampling, Timings, Usage
 from service.catalog import Configuration
@@ -26,6 +27,7 @@ from service.parts import Parts
 from service.transcript import Piece, Token, Transcript, prompt_tokens
 
 _CITATION = re.compile(r"\[(\d+)\]")
+_COMPILERS = ThreadPoolExecutor(2, thread_name_prefix="schema-check")
 DEFAULT_NEW_TOKENS = 512  # where a client does not say, at most this many, or what the window leaves
 
 
@@ -87,6 +89,7 @@ async def compose(ask: Ask, parts: Parts) -> Composed:
     started = time.monotonic()
     configuration = parts.catalog.resolve(ask.mode)
     _check_raw(ask, configuration, parts)
+    check_length(sum(len(message.content) for message in ask.messages), "messages", parts)
     found, retrieval_ms = await _retrieve(ask, configuration, parts)
     passages = _budgeted(found, ask, configuration, parts)
     prompt, own = _prompt(ask, passages, configuration, parts)
@@ -293,12 +296,14 @@ def _echo(prepared: Prepared, parts: Parts) -> Piece:
         return Piece("")
     own = composed.prompt.token_ids[composed.own :]
     beginning = prepared.stream.beginning or Beginning()
+    moved = ask.prompt_ids is not None and len(ask.prompt_ids) > len(own)  # its opening stands before the passages
+    own = ask.prompt_ids if ask.prompt_ids is not None and moved else own
     prepared.echo = (parts.tokenizer.decode_all if ask.ids else parts.tokenizer.decode)(own)
     if not ask.sampling.score_prompt:
         return Piece(prepared.echo)
     scores = [None, *beginning.scores][composed.own :]
-    if ask.prompt_ids is not None and len(ask.prompt_ids) > len(own):  # its opening stands before the passages
-        own, scores = ask.prompt_ids, [None, *scores]
+    if moved:
+        scores = [None, *scores]
     tokens = prompt_tokens(own, scores, parts.tokenizer, controls=ask.ids)
     prepared.tokens += tokens
     return Piece(prepared.echo, tokens)
@@ -360,18 +365,33 @@ def check_vocabulary(ids: Sequence[int], what: str, param: str, parts: Parts) ->
 
 
 async def _check_schema(schema_text: str, parts: Parts) -> None:
-    """In a thread, as compiling may take a while."""
+    """In threads of its own, as compiling may take a while, and searches must not wait for it."""
+    loop, deadline = asyncio.get_running_loop(), parts.settings.deadline
     try:
-        await asyncio.to_thread(check_schema, schema_text, parts.tokenizer.vocabulary)
+        async with asyncio.timeout(deadline):
+            await loop.run_in_executor(_COMPILERS, check_schema, schema_text, parts.tokenizer.vocabulary)
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"the schema was not compiled within {deadline:g} s") from error
     except InvalidRequest as error:
         raise InvalidRequest(error.message, param="response_format") from error
+
+
+def check_length(characters: int, param: str, parts: Parts) -> None:
+    """Raises ContextLengthExceeded for text that cannot fit however it is tokenised: reading it takes seconds."""
+    most = parts.engine.info.max_model_len * parts.tokenizer.longest
+    if characters > most:
+        window = parts.engine.info.max_model_len
+        raise ContextLengthExceeded(
+            f"{characters} characters never fit into this model's window of {window} tokens", param=param
+        )
 
 
 def check_size(wanted: int, parts: Parts) -> None:
     """Raises InvalidRequest for more answers than ever fit: a 429 would be tried again."""
     most = parts.settings.max_running + parts.settings.max_waiting
     if wanted > most:
-        raise InvalidRequest(f"{wanted} answers asked for at once, this server takes {most}; send fewer a request")
+        text = f"{wanted} answers asked for at once, this server takes {most}; send fewer a request"
+        raise InvalidRequest(text, param="n")
 
 
 def _seed(seed: int | None, index: int) -> int | None:

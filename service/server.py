@@ -119,7 +119,7 @@ async def _load(settings: Settings, base: BaseModelInfo) -> Parts:
     for versions in (adapters.versions, indexes.versions, templates.versions):
         versions.collect_orphans()
     tokenizer = load_tokenizer(base.folder)
-    await asyncio.to_thread(lambda: tokenizer.vocabulary)  # half a second that no request should wait for
+    await asyncio.to_thread(lambda: tokenizer.longest)  # half a second that no request should wait for
     starting = asyncio.create_task(EngineClient.start(settings, base.folder))
     try:
         embedder = await asyncio.to_thread(load_embedder, settings)

@@ -8,9 +8,12 @@ over and completes it the shortest way, so that an answer which is too long is c
 """
 
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from llguidance import LLExecutor, LLMatcher, LLTokenizer
@@ -24,6 +27,7 @@ _OPTIONS = "x-guidance"  # llguidance reads compiler options under this key of a
 _OPENING = b'{[,:"'  # a token that holds none of these begins nothing that must be completed
 _STEP = 8  # tokens by which any other may lengthen the way to the end, where a pattern branches
 _FAR = 512  # tokens of the longest way looked for: a search takes some ten microseconds a token
+_REMAINDERS = 10_000
 _KEPT = 32  # compiled schemas
 _QUOTES = ('""', '"')
 _BRACKETS = ("}", "]")
@@ -191,9 +195,39 @@ def _allows(mask: bytes, token: int) -> bool:
     return bool(mask[token >> 3] >> (token & 7) & 1)
 
 
+def _check_multiples(schema: Any) -> int:
+    """The least common multiple of what must hold at one place. Raises InvalidRequest where it is too large.
+
+    llguidance makes an automaton with a state for each remainder: at ten millions it takes minutes and gigabytes.
+    """
+    if isinstance(schema, list):
+        return max(map(_check_multiples, schema), default=1)
+    if not isinstance(schema, dict):
+        return 1
+    for key, value in schema.items():
+        if key != "allOf":
+            _check_multiples(value)
+    together = [_check_multiples(branch) for branch in schema.get("allOf") or [] if isinstance(branch, dict)]
+    multiple: int = math.lcm(_scaled(schema.get("multipleOf")), *together)
+    if multiple > _REMAINDERS:
+        raise InvalidRequest(f"this schema cannot be enforced: multipleOf with more than {_REMAINDERS} remainders")
+    return multiple
+
+
+def _scaled(multiple: object) -> int:
+    """The digits of a multipleOf without its decimal point: 0.25 is 25. Whatever else it is, llguidance refuses."""
+    if isinstance(multiple, bool) or not isinstance(multiple, int | float) or not math.isfinite(multiple):
+        return 1
+    digits = Decimal(str(multiple)).as_tuple()
+    zeros = min(max(0, int(digits.exponent)), 99)
+    return max(1, int("".join(map(str, digits.digits)) + "0" * zeros))
+
+
 def _source(schema_text: str) -> str:
-    if _OPTIONS in json.loads(schema_text):
+    schema = json.loads(schema_text)
+    if _OPTIONS in schema:
         raise InvalidRequest(f"the schema holds {_OPTIONS!r}, which is no JSON schema keyword")
+    _check_multiples(schema)
     options = {
         "whitespace_flexible": False,  # a small model may otherwise write blanks until its tokens are spent
         "lenient": False,
@@ -214,7 +248,8 @@ def _tokens(texts: Items[str], tokenizer: LLTokenizer) -> list[int]:
 
 
 def _refusal(problem: str) -> str:
-    return f"this schema cannot be enforced: {' '.join(problem.split())[:300]}"
+    said = " ".join(problem.partition("<state>")[0].split())[:300]  # what follows is llguidance's own state
+    return f"this schema cannot be enforced: {said}"
 
 
 def _beyond_limits(matcher: LLMatcher) -> InvalidRequest:

@@ -25,7 +25,7 @@ from service.openai.responses import (
     TextLogprobs,
 )
 from service.parts import Parts
-from service.pipeline import Ask, Prepared, answer_all, check_size
+from service.pipeline import Ask, Prepared, answer_all, check_length, check_size
 
 
 def router(parts: Parts) -> APIRouter:
@@ -117,6 +117,9 @@ def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) ->
     body.refuse_unsupported()
     prompts = body.prompts()
     check_size(len(prompts) * body.choices, parts)  # before the work of reading them
+    parts.engine.check_room(parts.lifecycle.preparing + len(prompts) * body.choices - 1)
+    for prompt in prompts:
+        check_length(len(prompt) if isinstance(prompt, str) else 0, "prompt", parts)
     ask = Ask(
         mode=body.model,
         sampling=body.sampling(body.logprobs, score_prompt=bool(body.echo) and body.logprobs is not None),

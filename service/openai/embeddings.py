@@ -19,7 +19,17 @@ from service.parts import Parts
 
 _MOST = 2048  # texts a request, as at OpenAI
 _TURN = 32  # texts embedded before others may have the model: a search waits for one turn at most
-_NOT_HERE: dict[str, tuple[Any, ...]] = {"truncate_prompt_tokens": (), "input_type": (), "normalize": (True,)}
+_NOT_HERE: dict[str, tuple[Any, ...]] = {
+    "add_special_tokens": (True,),
+    "embd_normalize": (2,),
+    "embed_dtype": ("float32",),
+    "endianness": ("native", "little"),
+    "input_type": (),
+    "messages": (),
+    "normalize": (True,),
+    "priority": (0,),
+    "truncate_prompt_tokens": (),
+}
 
 
 class EmbeddingRequest(BaseModel):

@@ -29,6 +29,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "moderation": (),
     "parallel_tool_calls": (True, False),  # about calls that never happen
     "prediction": (),
+    "prompt_cache_options": ({},),
     "prompt_cache_retention": ("in_memory", "in-memory"),
     "reasoning_effort": ("none",),
     "service_tier": ("auto", "default"),
@@ -38,7 +39,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "web_search_options": (),
     # vLLM
     "add_generation_prompt": (True,),
-    "add_special_tokens": (),
     "allowed_token_ids": ([],),
     "bad_words": ([],),
     "cache_salt": (),
@@ -46,41 +46,53 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "chat_template_kwargs": ({},),
     "continue_final_message": (False,),
     "documents": ([],),
+    "ec_transfer_params": (),
     "guided_choice": (),
     "guided_decoding_backend": (),
     "guided_grammar": (),
     "guided_json": (),
     "guided_regex": (),
+    "guided_whitespace_pattern": (),
     "include_reasoning": (True, False),
     "include_stop_str_in_output": (False,),
+    "kv_transfer_params": (),
     "length_penalty": (1,),
     "logprob_token_ids": ([],),
     "logits_processors": ([],),
+    "media_io_kwargs": ({},),
     "mm_processor_kwargs": ({},),
     "priority": (0,),
     "prompt_embeds": (),
     "prompt_logprobs": (),
     "repetition_detection": (),
+    "request_id": (),  # here it is the header X-Request-ID
+    "return_prompt_text": (False,),
     "return_token_ids": (False,),
+    "return_token_offsets": (False,),
     "return_tokens_as_token_ids": (False,),
+    "session_id": (),
     "skip_special_tokens": (True,),
     "spaces_between_special_tokens": (True,),
     "stream_interval": (1,),
     "structured_outputs": (),
-    "thinking_token_budget": (),
+    "thinking_token_budget": (-1,),
     "truncate_prompt_tokens": (),
     "truncation_side": (),
     "use_beam_search": (False,),
     "vllm_xargs": ({},),
+    "watermarking": (),
     # llama.cpp
     "cache_prompt": (True,),
     "dry_multiplier": (0,),
     "dynatemp_range": (0,),
     "grammar": ("",),
+    "id_slot": (-1,),
     "json_schema": (),
     "lora": ([],),
+    "min_keep": (0,),
     "mirostat": (0,),
     "n_cmpl": (1,),
+    "n_indent": (0,),
     "n_keep": (0,),
     "n_predict": (-1,),
     "n_probs": (0,),
@@ -88,12 +100,25 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "reasoning_format": ("none", "auto"),
     "repeat_last_n": (),
     "repeat_penalty": (1,),
+    "response_fields": ([],),
+    "return_progress": (False,),
+    "return_tokens": (False,),
     "samplers": (),
     "t_max_predict_ms": (),
+    "timings_per_token": (False,),
     "top_n_sigma": (-1,),
     "typical_p": (1,),
     "xtc_probability": (0,),
 }
+
+
+_NOT_IN_CHAT: dict[str, tuple[Any, ...]] = {
+    "add_special_tokens": (False,),
+    "echo": (False,),
+    "prompt": (),
+    "query": (),
+}
+_NOT_IN_TEXT: dict[str, tuple[Any, ...]] = {"add_special_tokens": (True,), "messages": (), "top_logprobs": (0,)}
 
 
 def _asks_nothing(value: object, neutral: tuple[Any, ...]) -> bool:
@@ -122,6 +147,7 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
+    name: str | None = Field(default=None, description="accepted; chat templates here show the role alone")
 
     def flat(self) -> Message:
         """With the parts joined."""
@@ -132,11 +158,10 @@ class ChatMessage(BaseModel):
 _IN_MESSAGES: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "function_call": (),
-    "name": ("",),
-    "reasoning": (),
-    "reasoning_content": (),
-    "refusal": (),
-    "tool_call_id": (),
+    "reasoning": ("",),
+    "reasoning_content": ("",),
+    "refusal": ("",),
+    "tool_call_id": ("",),
     "tool_calls": ([],),
 }
 
@@ -152,16 +177,17 @@ class StreamOptions(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    include_usage: StrictBool = False
+    include_usage: StrictBool | None = None
+    continuous_usage_stats: StrictBool | None = Field(default=None, description="usage so far in every chunk, too")
 
 
-_IN_STREAM_OPTIONS = {"include_obfuscation": (False,), "continuous_usage_stats": (False,)}
+_IN_STREAM_OPTIONS = {"include_obfuscation": (False,)}
 
 
 class JSONSchema(BaseModel):
     """A schema with the name OpenAI wants it to have. It is enforced, strict or not."""
 
-    model_config = ConfigDict(populate_by_name=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     description: str | None = None
@@ -248,7 +274,7 @@ class GenerationRequest(BaseModel):
             raise InvalidRequest("stream_options is only allowed with stream: true", param="stream_options")
         if self.stream_options is not None:
             refuse_known(self.stream_options.model_extra, _IN_STREAM_OPTIONS, "stream_options.")
-        if self.tool_choice not in (None, "none"):
+        if self.tool_choice not in (None, "none") and (self.tools or self.tool_choice != "auto"):
             raise InvalidRequest("tools are never called; only tool_choice: none is supported", param="tool_choice")
         if self.tools and self.tool_choice != "none":
             raise InvalidRequest("tools are never called; send them with tool_choice: none, or not", param="tools")
@@ -256,7 +282,14 @@ class GenerationRequest(BaseModel):
     @property
     def include_usage(self) -> bool:
         """Whether the stream ends with the usage."""
-        return self.stream_options is not None and self.stream_options.include_usage
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def running_usage(self) -> bool:
+        """Whether every chunk tells the usage so far; as in vLLM, only beside `include_usage`."""
+        return self.stream_options is not None and bool(
+            self.include_usage and self.stream_options.continuous_usage_stats
+        )
 
     def sampling(self, logprobs: int | None = None, *, score_prompt: bool = False) -> Sampling:
         """With OpenAI's defaults: temperature 1, top_p 1. The number of tokens is settled when the prompt is known."""
@@ -272,7 +305,7 @@ class GenerationRequest(BaseModel):
             frequency_penalty=self.frequency_penalty or 0.0,
             presence_penalty=self.presence_penalty or 0.0,
             repetition_penalty=_or(self.repetition_penalty, 1.0),
-            logit_bias=tuple((_token_id(token), bias) for token, bias in (self.logit_bias or {}).items()),
+            logit_bias=tuple({_token_id(token): bias for token, bias in (self.logit_bias or {}).items()}.items()),
             seed=self.seed,
             stop=tuple(stop),
             stop_token_ids=tuple(self.stop_token_ids or ()),
@@ -349,7 +382,7 @@ class ChatRequest(GenerationRequest):
     def refuse_unsupported(self) -> None:
         """Raises InvalidRequest for the first known field that asks for something not implemented."""
         super().refuse_unsupported()
-        refuse_known(self.model_extra, {"echo": (False,), "query": ()})
+        refuse_known(self.model_extra, _NOT_IN_CHAT)
         refuse_in_messages(self.messages)
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest("top_logprobs is only allowed with logprobs: true", param="top_logprobs")
@@ -378,7 +411,7 @@ class CompletionRequest(GenerationRequest):
     def refuse_unsupported(self) -> None:
         """Raises InvalidRequest for the first known field that asks for something not implemented."""
         super().refuse_unsupported()
-        refuse_known(self.model_extra, {"top_logprobs": (0,), "max_completion_tokens": ()})
+        refuse_known(self.model_extra, _NOT_IN_TEXT | {"max_completion_tokens": (self.max_tokens,)})
 
     def prompts(self) -> list[str] | list[list[int]]:
         """Always a list of prompts. Raises InvalidRequest for an empty one."""

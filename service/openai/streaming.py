@@ -156,12 +156,13 @@ async def _events(
                 if index not in opened:
                     opened.add(index)
                     if opening := chunks.opening(public, index):
-                        yield _event(opening, chunks)
+                        yield _event(opening, chunks, prepared[index])
                 if piece is None:
                     done = answer(prepared[index])
-                    yield _event(chunks.last(public, index, done.finish_reason, Extension.of(done)), chunks)
+                    last = chunks.last(public, index, done.finish_reason, Extension.of(done))
+                    yield _event(last, chunks, prepared[index])
                 elif piece.text or piece.tokens:
-                    yield _event(chunks.piece(public, index, piece), chunks)
+                    yield _event(chunks.piece(public, index, piece), chunks, prepared[index])
         except Exception as error:  # noqa: BLE001 - the border: headers are out, so it must travel as an event
             yield f"data: {as_event(request, error).model_dump_json()}\n\n"
             return
@@ -179,9 +180,11 @@ async def _joined(first: Said, rest: AsyncGenerator[Said]) -> AsyncGenerator[Sai
         yield said
 
 
-def _event(chunk: BaseModel, chunks: Chunks) -> str:
+def _event(chunk: BaseModel, chunks: Chunks, prepared: Prepared | None = None) -> str:
     data = chunk.model_dump(mode="json")
-    if chunks.body.include_usage:
+    if chunks.body.running_usage and prepared is not None:
+        data["usage"] = OpenAIUsage.of([answer(prepared)]).model_dump(mode="json")
+    elif chunks.body.include_usage:
         data.setdefault("usage", None)  # OpenAI: null in every chunk but the last, if it was asked for
     return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
 

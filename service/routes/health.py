@@ -1,4 +1,4 @@
-"""/healthz and /readyz."""
+"""/healthz, /readyz, and /health for clients of other servers."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -20,7 +20,7 @@ class Health(BaseModel):
 
 
 def router(parts: Parts) -> APIRouter:
-    """The two routes."""
+    """The three routes."""
     routes = APIRouter(tags=["health"])
 
     @routes.get("/healthz")
@@ -36,6 +36,11 @@ def router(parts: Parts) -> APIRouter:
         if not parts.engine.alive:
             raise Unavailable("the engine is not running; restart the service")
         return _health(parts)
+
+    @routes.get("/health")
+    async def health() -> Health:
+        """As /readyz, by the name that clients of vLLM and llama.cpp ask for."""
+        return await readyz()
 
     return routes
 

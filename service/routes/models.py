@@ -56,7 +56,7 @@ def _cards(parts: Parts, started: int) -> list[ModelCard]:
         ("prompt:", "template", parts.templates.versions.current()),
         ("rag:", "index", parts.indexes.versions.current()),
     ):
-        cards += [_card(parts, prefix + v.name, kind, _seconds(v.created), str(v)) for v in versions]
+        cards += [_card(parts, prefix + v.name, kind, _seconds(v.created), f"{prefix}{v}") for v in versions]
     embedder = _card(parts, parts.retriever.embedder.id, "embedding", started, parts.retriever.embedder.id)
     embedder.parent, embedder.max_model_len = None, parts.retriever.embedder.window
     return [*base, *cards, embedder]

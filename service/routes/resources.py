@@ -259,7 +259,10 @@ def _inside(path: Path, roots: tuple[Path, ...], setting: str) -> Path:
     """`path`, if it lies inside one of `roots` once all links are followed."""
     if not path.is_absolute():
         raise InvalidRequest("the path must be absolute", param="path")
-    real = path.resolve()
+    try:
+        real = path.resolve()
+    except (ValueError, OSError) as error:  # a null character, a name too long
+        raise InvalidRequest("this cannot be a path", param="path") from error
     if not any(real.is_relative_to(root.expanduser().resolve()) for root in roots):
         raise Forbidden(f"this path is not inside an allowed root; add its root to {setting}", param="path")
     return real

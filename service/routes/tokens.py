@@ -9,7 +9,7 @@ from service.border import request_id
 from service.documented import refusals
 from service.openai.requests import ChatMessage, refuse_in_messages, refuse_known
 from service.parts import Parts
-from service.pipeline import Ask, check_vocabulary, compose
+from service.pipeline import Ask, check_length, check_vocabulary, compose
 
 _MODE = Field(default="base", min_length=1, max_length=512, description="the mode")
 _NOT_HERE = {
@@ -17,7 +17,9 @@ _NOT_HERE = {
     "chat_template": (),
     "chat_template_kwargs": ({},),
     "continue_final_message": (False,),
+    "parse_special": (False,),
     "tools": ([],),
+    "with_pieces": (False,),
 }
 
 
@@ -104,6 +106,7 @@ def router(parts: Parts) -> APIRouter:
             ids = list((await compose(ask, parts)).prompt.token_ids)
         else:
             parts.catalog.resolve(body.model)
+            check_length(len(body.prompt or ""), "prompt", parts)
             ids = parts.tokenizer.encode_completion(body.prompt or "")
             if body.add_special_tokens is False:
                 ids = list(parts.tokenizer.without_opening(ids))

@@ -61,6 +61,8 @@ async def test_the_official_client_reads_them(url: str) -> None:
         ({"dimensions": 5}, 400, "dimensions"),
         ({"encoding_format": "int8"}, 400, "encoding_format"),
         ({"truncate_prompt_tokens": 5}, 400, "truncate_prompt_tokens"),
+        ({"endianness": "big", "encoding_format": "base64"}, 400, "endianness"),
+        ({"embed_dtype": "float16"}, 400, "embed_dtype"),
         ({"model": "leters"}, 404, "model"),
     ],
 )

@@ -177,6 +177,26 @@ async def test_a_stream_of_several_choices_gives_each_its_role_and_one_finish_re
     assert texts == ["abc", "xyz"]
 
 
+async def test_a_stream_may_tell_its_usage_so_far_in_every_chunk(client: httpx.AsyncClient) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = events(await chat(client, stream=True, stream_options=options))
+    counts = [chunk["usage"]["completion_tokens"] for chunk in chunks]
+    assert counts == sorted(counts) and counts[-1] == counts[-2] > counts[0]
+    assert {chunk["usage"]["prompt_tokens"] for chunk in chunks} == {chunks[-1]["usage"]["prompt_tokens"]}
+
+
+async def test_the_opening_of_a_raw_prompt_is_echoed_where_passages_stand_before_it(
+    client: httpx.AsyncClient, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.tokenizer, "_opening", [0])  # the tiny tokenizer has none of its own
+    asked = {"model": "rag", "prompt": [0, 70, 71], "query": "zzz", "echo": True, "logprobs": 0, "max_tokens": 0}
+    choice = (await complete(client, **asked)).json()["choices"][0]
+    assert len(choice["logprobs"]["tokens"]) == 3
+    assert "".join(choice["logprobs"]["tokens"]) == choice["text"]
+    sent = parts.engine.generations[-1].token_ids  # type: ignore[attr-defined]
+    assert sent[0] == 0 and sent.count(0) == 1 and sent[-2:] == (70, 71)
+
+
 async def test_more_answers_than_the_server_ever_takes_are_a_400_not_a_429(client: httpx.AsyncClient) -> None:
     response = await complete(client, prompt=["a"] * 100, n=128)
     assert response.status_code == 400 and "12800" in response.json()["error"]["message"]

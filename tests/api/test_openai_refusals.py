@@ -46,6 +46,9 @@ def refused(response: httpx.Response, param: str | None) -> str:
         ("n_predict", 5),
         ("top_n_sigma", 1),
         ("cache_salt", "x"),
+        ("watermarking", True),
+        ("id_slot", 2),
+        ("stop", ["x"] * 17),
         ("stop_token_ids", [10**9]),
         ("stop_token_ids", [-1]),
         ("min_tokens", 10**6),
@@ -69,6 +72,7 @@ async def test_a_value_out_of_range_is_named(client: httpx.AsyncClient, ask: Any
         ("logit_bias", "logit_bias.5", {"5": 101}),
         ("logit_bias", "logit_bias.5", {"5": True}),
         ("stop", "stop.1", ["a", 5]),
+        ("stop_token_ids", "stop_token_ids.2", [1, 2, 1.5]),
         ("stream_options", "stream_options.include_usage", {"include_usage": 1}),
         ("stream_options", "stream_options.include_obfuscation", {"include_obfuscation": True}),
         ("response_format", "response_format", {"type": "yaml"}),
@@ -97,7 +101,6 @@ async def test_a_problem_inside_a_field_is_named_by_its_path(
             [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
             "messages.0.content.0.type",
         ),
-        ([USER | {"name": "Ann"}], "messages.0.name"),
         ([{"role": "assistant", "content": "x", "tool_calls": [{}]}, USER], "messages.0.tool_calls"),
         (["hello"], "messages.0"),
         ("hello", "messages"),
@@ -105,6 +108,31 @@ async def test_a_problem_inside_a_field_is_named_by_its_path(
 )
 async def test_ill_formed_messages_are_named(client: httpx.AsyncClient, messages: object, place: str) -> None:
     refused(await chat(client, messages=messages), place)
+
+
+async def test_a_name_is_taken_and_shown_to_nobody(client: httpx.AsyncClient) -> None:
+    named = await chat(client, messages=[USER | {"name": "Ann"}])
+    assert named.json()["choices"][0]["message"]["content"] == "user\nHello"
+
+
+async def test_the_problem_of_a_list_is_told_not_that_it_is_no_text(client: httpx.AsyncClient) -> None:
+    assert "at most 16" in refused(await chat(client, stop=["x"] * 17), "stop")
+    assert "integer" in refused(await complete(client, prompt=[1, 2, 1.5]), "prompt.2")
+
+
+@pytest.mark.parametrize("mode", ["prompt:", "rag:A", "my-lora@1@2", "nobody"])
+async def test_a_problem_with_the_mode_is_one_with_the_model(client: httpx.AsyncClient, mode: str) -> None:
+    response = await chat(client, model=mode)
+    assert (response.status_code in (400, 404), response.json()["error"]["param"]) == (True, "model")
+
+
+async def test_text_that_can_never_fit_is_refused_before_it_is_read(client: httpx.AsyncClient) -> None:
+    for response in (
+        await complete(client, prompt="x" * 1_000_000),
+        await chat(client, messages=[USER | {"content": "x" * 1_000_000}]),
+        await client.post("/tokenize", json={"prompt": "x" * 1_000_000}),
+    ):
+        assert (response.status_code, response.json()["error"]["code"]) == (400, "context_length_exceeded")
 
 
 async def test_tools_are_taken_only_where_none_may_be_called(client: httpx.AsyncClient) -> None:
@@ -122,7 +150,6 @@ async def test_tools_are_taken_only_where_none_may_be_called(client: httpx.Async
         ({"type": "array", "uniqueItems": True}, "uniqueItems"),
         ({"$ref": "file:///etc/passwd"}, "not present"),
         ({"type": "string", "pattern": "("}, "regex"),
-        ({"type": "number", "minimum": 1e999}, "enforced"),
         (json.loads('{"items":' * 200 + "{}" + "}" * 200), "enforced"),
     ],
 )

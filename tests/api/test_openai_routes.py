@@ -162,7 +162,7 @@ async def test_a_client_cannot_wish_for_more_time_than_the_server_allows(call: C
     [
         ("best_of", 3),
         ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "auto"),
+        ("tool_choice", "required"),
         ("tool_choice", {"type": "function", "function": {"name": "f"}}),
         ("functions", [{"name": "f"}]),
         ("suffix", "end"),

@@ -34,6 +34,10 @@ def test_the_document_has_not_drifted() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run scripts/write_openapi.py if the change is meant"
 
 
+def test_bounds_are_told_in_the_words_of_json_schema() -> None:
+    assert not any(f'"{word}":' in page() for word in ("ge", "le", "gt", "lt"))
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_every_operation_is_described_and_every_answer_has_a_schema(operation: dict[str, Any]) -> None:
     assert operation["description"] and operation["tags"]

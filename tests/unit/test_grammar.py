@@ -191,6 +191,9 @@ def test_a_token_that_does_not_fit_is_an_error(grammars: Grammars) -> None:
         ({"type": "number", "minimum": float("nan")}, "enforced"),
         ({"type": "number", "maximum": float("inf")}, "enforced"),
         ({"$ref": "#"}, "enforced"),
+        ({"type": "integer", "multipleOf": 1_000_000_007}, "remainders"),
+        ({"type": "array", "items": {"type": "number", "multipleOf": 1.0001}}, "remainders"),
+        ({"allOf": [{"multipleOf": 997}, {"multipleOf": 1009}], "type": "integer"}, "remainders"),
     ],
 )
 def test_a_schema_that_cannot_be_enforced_is_refused_with_the_reason(
