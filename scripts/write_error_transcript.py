@@ -154,7 +154,7 @@ def write(transcript: Transcript) -> None:
         run(post.format("query", '{"query": "How long is the warranty?", "mode": "suport-lora"}'))
         run(post.format("query", '{"qery": "How long is the warranty?"}'))
         run(post.format("completions", '{"model": "base", "prompt": "Once", "max_tokens": 5000}'))
-        run(post.format("completions", '{"model": "base", "prompt": "Once", "logprobs": 5}'))
+        run(post.format("completions", '{"model": "base", "prompt": "Once", "suffix": "upon a time"}'))
         run(f"curl -s {url}/v1/models -H 'host: evil.example'")
         run("ragtune serve --port 8125")
 
