@@ -12,22 +12,20 @@ import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from ragtune.errors import ContextLengthExceeded, DeadlineExceeded, IncompatibleParts, InvalidRequest, Unavailable
+from ragtune.errors import ContextLengthExceeded, IncompatibleParts, InvalidRequest, Unavailable
 from ragtune.prompt import Message, Prompt, lead_in, render, within_budget
 from ragtune.wire import Answer, CitedPassage, FinishReason, Passage, Sampling, Timings, Usage
 from service.catalog import Configuration
 from service.engine.client import Stream
-from service.engine.grammar import check_schema
 from service.engine.messages import Beginning, Generation
+from service.limits import check_enforceable, check_length, check_size, check_vocabulary
 from service.parts import Parts
 from service.transcript import Piece, Token, Transcript, prompt_tokens
 
 _CITATION = re.compile(r"\[(\d+)\]")
-_COMPILERS = ThreadPoolExecutor(2, thread_name_prefix="schema-check")
 DEFAULT_NEW_TOKENS = 512  # where a client does not say, at most this many, or what the window leaves
 
 
@@ -99,7 +97,7 @@ async def compose(ask: Ask, parts: Parts) -> Composed:
 async def prepare(ask: Ask, parts: Parts) -> list[Prepared]:
     """All that may still fail with an HTTP status happens here, before the first byte."""
     if ask.sampling.schema_text is not None:
-        await _check_schema(ask.sampling.schema_text, parts)
+        await check_enforceable(ask.sampling.schema_text, parts)
     return await _admit(ask, await compose(ask, parts), parts)
 
 
@@ -355,43 +353,6 @@ def _check_raw(ask: Ask, configuration: Configuration, parts: Parts) -> None:
 def _check_ids(sampling: Sampling, parts: Parts) -> None:
     check_vocabulary([token for token, _ in sampling.logit_bias], "logit_bias has", "logit_bias", parts)
     check_vocabulary(sampling.stop_token_ids, "stop_token_ids has", "stop_token_ids", parts)
-
-
-def check_vocabulary(ids: Sequence[int], what: str, param: str, parts: Parts) -> None:
-    """Raises InvalidRequest for ids the model does not have."""
-    vocabulary = parts.engine.info.vocab_size
-    if not all(0 <= token < vocabulary for token in ids):
-        raise InvalidRequest(f"{what} token ids outside 0..{vocabulary - 1}", param=param)
-
-
-async def _check_schema(schema_text: str, parts: Parts) -> None:
-    """In threads of its own, as compiling may take a while, and searches must not wait for it."""
-    loop, deadline = asyncio.get_running_loop(), parts.settings.deadline
-    try:
-        async with asyncio.timeout(deadline):
-            await loop.run_in_executor(_COMPILERS, check_schema, schema_text, parts.tokenizer.vocabulary)
-    except TimeoutError as error:
-        raise DeadlineExceeded(f"the schema was not compiled within {deadline:g} s") from error
-    except InvalidRequest as error:
-        raise InvalidRequest(error.message, param="response_format") from error
-
-
-def check_length(characters: int, param: str, parts: Parts) -> None:
-    """Raises ContextLengthExceeded for text that cannot fit however it is tokenised: reading it takes seconds."""
-    most = parts.engine.info.max_model_len * parts.tokenizer.longest
-    if characters > most:
-        window = parts.engine.info.max_model_len
-        raise ContextLengthExceeded(
-            f"{characters} characters never fit into this model's window of {window} tokens", param=param
-        )
-
-
-def check_size(wanted: int, parts: Parts) -> None:
-    """Raises InvalidRequest for more answers than ever fit: a 429 would be tried again."""
-    most = parts.settings.max_running + parts.settings.max_waiting
-    if wanted > most:
-        text = f"{wanted} answers asked for at once, this server takes {most}; send fewer a request"
-        raise InvalidRequest(text, param="n")
 
 
 def _seed(seed: int | None, index: int) -> int | None:

@@ -10,6 +10,7 @@ from ragtune.wire import Answer
 from service.border import note_answers, request_id
 from service.disconnect import unless_gone
 from service.documented import GENERATING, refusals, streamed
+from service.limits import check_length, check_size
 from service.openai import streaming
 from service.openai.requests import ChatRequest, CompletionRequest
 from service.openai.responses import (
@@ -25,7 +26,7 @@ from service.openai.responses import (
     TextLogprobs,
 )
 from service.parts import Parts
-from service.pipeline import Ask, Prepared, answer_all, check_length, check_size
+from service.pipeline import Ask, Prepared, answer_all
 
 
 def router(parts: Parts) -> APIRouter:

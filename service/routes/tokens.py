@@ -7,9 +7,10 @@ from ragtune.errors import InvalidRequest
 from ragtune.wire import Sampling
 from service.border import request_id
 from service.documented import refusals
+from service.limits import check_length, check_vocabulary
 from service.openai.requests import ChatMessage, refuse_in_messages, refuse_known
 from service.parts import Parts
-from service.pipeline import Ask, check_length, check_vocabulary, compose
+from service.pipeline import Ask, compose
 
 _MODE = Field(default="base", min_length=1, max_length=512, description="the mode")
 _NOT_HERE = {
