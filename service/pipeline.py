@@ -96,8 +96,6 @@ async def compose(ask: Ask, parts: Parts) -> Composed:
 
 async def prepare(ask: Ask, parts: Parts) -> list[Prepared]:
     """All that may still fail with an HTTP status happens here, before the first byte."""
-    if ask.sampling.schema_text is not None:
-        await check_enforceable(ask.sampling.schema_text, parts)
     return await _admit(ask, await compose(ask, parts), parts)
 
 
@@ -109,6 +107,8 @@ async def prepare_all(asks: Sequence[Ask], parts: Parts) -> list[Prepared]:
     parts.lifecycle.preparing += coming
     prepared: list[Prepared] = []
     try:
+        for schema_text in {ask.sampling.schema_text for ask in asks} - {None}:
+            await check_enforceable(str(schema_text), parts)
         for ask in asks:
             prepared += await prepare(ask, parts)
             parts.lifecycle.preparing -= ask.count

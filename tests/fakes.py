@@ -165,7 +165,7 @@ class EchoEngine:
         if reason == "stop" and sampling.logprobs is not None:
             stop = next((token for token in generation.token_ids if token in _stops(generation)), 0)
             self._streams[generation.request_id].push(TokenEvent(stop, _logprobs(stop, sampling.logprobs), ends=True))
-        return Finish(reason, len(generation.token_ids), made, 0, generation.virtual_tokens, 0.0, 0.0)
+        return Finish(reason, len(generation.token_ids), made, generation.virtual_tokens, 0.0)
 
     def _check(self, generation: Generation) -> None:
         if not generation.token_ids:

@@ -248,8 +248,7 @@ class Engine:
                 continue  # still in prefill
             if sequence.first_token is None:
                 sequence.first_token = now
-                cached, queued = _cached_tokens(sequence), _queue_ms(sequence)
-                events.append(Began(sequence.id, Beginning(cached, queued, tuple(sequence.scores))))
+                events.append(Began(sequence.id, _beginning(sequence)))
                 sequence.scores = []
             if sequence.fresh:
                 events.append(Progress(sequence.id, tuple(sequence.fresh)))
@@ -264,20 +263,18 @@ class Engine:
             reason=reason,
             prompt_tokens=len(sequence.generation.token_ids),
             completion_tokens=sequence.generated,
-            cached_tokens=_cached_tokens(sequence),
             virtual_tokens=sequence.virtual,
-            queue_ms=_queue_ms(sequence),
             first_token_ms=1e3 * (first - sequence.admitted),
         )
         return Finished(sequence.id, finish)
 
 
-def _cached_tokens(sequence: Sequence) -> int:
-    return max(0, sequence.cached - sequence.virtual)
-
-
-def _queue_ms(sequence: Sequence) -> float:
-    return 1e3 * ((sequence.started or sequence.admitted) - sequence.admitted)
+def _beginning(sequence: Sequence) -> Beginning:
+    return Beginning(
+        cached_tokens=max(0, sequence.cached - sequence.virtual),
+        queue_ms=1e3 * ((sequence.started or sequence.admitted) - sequence.admitted),
+        scores=tuple(sequence.scores),
+    )
 
 
 def _code(error: Exception) -> FailureCode:

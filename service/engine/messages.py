@@ -75,9 +75,7 @@ class Finish:
     reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
-    cached_tokens: int
     virtual_tokens: int
-    queue_ms: float
     first_token_ms: float
 
 

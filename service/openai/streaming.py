@@ -11,12 +11,13 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from ragtune.wire import FinishReason
 from service.border import note_answers
 from service.disconnect import EventStream, unless_gone
 from service.errors import as_event
@@ -41,21 +42,21 @@ _KEEP_ALIVE = ": keep-alive\n\n"
 
 
 class Chunks(Protocol):
-    """Turns pieces of choices into the chunks of one route."""
+    """What a choice of one route says at each point of a stream, and the chunk it travels in."""
 
     body: GenerationRequest
 
-    def opening(self, public: str, index: int) -> BaseModel | None:
-        """Before the first text of a choice."""
+    def opening(self, index: int) -> BaseModel | None:
+        """Before the first text."""
 
-    def piece(self, public: str, index: int, piece: Piece) -> BaseModel:
-        """Some of its text."""
+    def piece(self, index: int, piece: Piece) -> BaseModel:
+        """Some text, and its tokens."""
 
-    def last(self, public: str, index: int, finish_reason: Any, extension: Extension) -> BaseModel:
-        """Its end."""
+    def last(self, index: int, finish_reason: FinishReason) -> BaseModel:
+        """The end."""
 
-    def usage(self, public: str, usage: OpenAIUsage) -> BaseModel:
-        """The usage of all."""
+    def chunk(self, generation: str, choices: Sequence[BaseModel]) -> ChatChunk | Completion:
+        """Around choices, or around none."""
 
 
 class ChatChunks:
@@ -66,30 +67,24 @@ class ChatChunks:
         self._told = body.alternatives is not None
         self._created = int(time.time())
 
-    def opening(self, public: str, index: int) -> BaseModel | None:
+    def opening(self, index: int) -> BaseModel | None:
         """The role."""
-        return self._chunk(public, ChunkChoice(index=index, delta=Delta(role="assistant", content="")))
+        return ChunkChoice(index=index, delta=Delta(role="assistant", content=""))
 
-    def piece(self, public: str, index: int, piece: Piece) -> BaseModel:
+    def piece(self, index: int, piece: Piece) -> BaseModel:
         """Text, and its tokens."""
         logprobs = ChatLogprobs.of(piece.tokens) if self._told else None
-        return self._chunk(public, ChunkChoice(index=index, delta=Delta(content=piece.text), logprobs=logprobs))
+        return ChunkChoice(index=index, delta=Delta(content=piece.text), logprobs=logprobs)
 
-    def last(self, public: str, index: int, finish_reason: Any, extension: Extension) -> BaseModel:
+    def last(self, index: int, finish_reason: FinishReason) -> BaseModel:
         """The finish reason."""
-        chunk = self._chunk(public, ChunkChoice(index=index, delta=Delta(), finish_reason=finish_reason))
-        chunk.ragtune = extension
-        return chunk
+        return ChunkChoice(index=index, delta=Delta(), finish_reason=finish_reason)
 
-    def usage(self, public: str, usage: OpenAIUsage) -> BaseModel:
-        """No choices."""
-        chunk = self._chunk(public)
-        chunk.usage = usage
-        return chunk
-
-    def _chunk(self, public: str, *choices: ChunkChoice) -> ChatChunk:
-        name = public_id("chatcmpl", public)
-        return ChatChunk(id=name, created=self._created, model=self.body.model, choices=list(choices))
+    def chunk(self, generation: str, choices: Sequence[BaseModel]) -> ChatChunk | Completion:
+        """As chat completions have it."""
+        name = public_id("chatcmpl", generation)
+        own = [choice for choice in choices if isinstance(choice, ChunkChoice)]
+        return ChatChunk(id=name, created=self._created, model=self.body.model, choices=own)
 
 
 class TextChunks:
@@ -101,32 +96,25 @@ class TextChunks:
         self._created = int(time.time())
         self._offsets: defaultdict[int, int] = defaultdict(int)  # characters of the tokens told, by choice
 
-    def opening(self, public: str, index: int) -> BaseModel | None:  # noqa: ARG002 - there is none on this route
+    def opening(self, index: int) -> BaseModel | None:  # noqa: ARG002 - there is none on this route
         """Nothing."""
         return None
 
-    def piece(self, public: str, index: int, piece: Piece) -> BaseModel:
+    def piece(self, index: int, piece: Piece) -> BaseModel:
         """Text, and its tokens."""
         logprobs = TextLogprobs.of(piece.tokens, self._offsets[index]) if self._told else None
         self._offsets[index] += sum(len(token.text) for token in piece.tokens)
-        return self._chunk(public, TextChoice(index=index, text=piece.text, logprobs=logprobs, finish_reason=None))
+        return TextChoice(index=index, text=piece.text, logprobs=logprobs, finish_reason=None)
 
-    def last(self, public: str, index: int, finish_reason: Any, extension: Extension) -> BaseModel:
+    def last(self, index: int, finish_reason: FinishReason) -> BaseModel:
         """The finish reason."""
-        choice = TextChoice(index=index, text="", logprobs=None, finish_reason=finish_reason)
-        chunk = self._chunk(public, choice)
-        chunk.ragtune = extension
-        return chunk
+        return TextChoice(index=index, text="", finish_reason=finish_reason)
 
-    def usage(self, public: str, usage: OpenAIUsage) -> BaseModel:
-        """No choices."""
-        chunk = self._chunk(public)
-        chunk.usage = usage
-        return chunk
-
-    def _chunk(self, public: str, *choices: TextChoice) -> Completion:
-        name = public_id("cmpl", public)
-        return Completion(id=name, created=self._created, model=self.body.model, choices=list(choices))
+    def chunk(self, generation: str, choices: Sequence[BaseModel]) -> ChatChunk | Completion:
+        """As text completions have it."""
+        name = public_id("cmpl", generation)
+        own = [choice for choice in choices if isinstance(choice, TextChoice)]
+        return Completion(id=name, created=self._created, model=self.body.model, choices=own)
 
 
 async def respond(request: Request, asks: Sequence[Ask], chunks: Chunks, parts: Parts) -> Response:
@@ -145,7 +133,14 @@ async def respond(request: Request, asks: Sequence[Ask], chunks: Chunks, parts: 
 async def _events(
     request: Request, prepared: Sequence[Prepared], first: Said, rest: AsyncGenerator[Said], chunks: Chunks
 ) -> AsyncGenerator[str]:
-    public, opened = prepared[0].id, set[int]()
+    generation, opened = prepared[0].id, set[int]()
+
+    def event(index: int, choice: BaseModel, extension: Extension | None = None) -> str:
+        chunk = chunks.chunk(generation, [choice])
+        chunk.ragtune = extension
+        running = OpenAIUsage.of([answer(prepared[index])]) if chunks.body.running_usage else None
+        return _event(chunk, running, told=chunks.body.include_usage)
+
     async with aclosing(rest):
         try:
             async for said in _joined(first, rest):
@@ -155,14 +150,13 @@ async def _events(
                 index, piece = said
                 if index not in opened:
                     opened.add(index)
-                    if opening := chunks.opening(public, index):
-                        yield _event(opening, chunks, prepared[index])
+                    if opening := chunks.opening(index):
+                        yield event(index, opening)
                 if piece is None:
                     done = answer(prepared[index])
-                    last = chunks.last(public, index, done.finish_reason, Extension.of(done))
-                    yield _event(last, chunks, prepared[index])
+                    yield event(index, chunks.last(index, done.finish_reason), Extension.of(done))
                 elif piece.text or piece.tokens:
-                    yield _event(chunks.piece(public, index, piece), chunks, prepared[index])
+                    yield event(index, chunks.piece(index, piece))
         except Exception as error:  # noqa: BLE001 - the border: headers are out, so it must travel as an event
             yield f"data: {as_event(request, error).model_dump_json()}\n\n"
             return
@@ -170,7 +164,7 @@ async def _events(
     note_answers(request, answers)
     if chunks.body.include_usage:
         usage = OpenAIUsage.of(answers, chunks.body.choices)
-        yield _event(chunks.usage(public, usage), chunks)
+        yield _event(chunks.chunk(generation, []), usage, told=True)
     yield _DONE
 
 
@@ -180,11 +174,10 @@ async def _joined(first: Said, rest: AsyncGenerator[Said]) -> AsyncGenerator[Sai
         yield said
 
 
-def _event(chunk: BaseModel, chunks: Chunks, prepared: Prepared | None = None) -> str:
+def _event(chunk: ChatChunk | Completion, usage: OpenAIUsage | None, *, told: bool) -> str:
+    chunk.usage = usage
     data = chunk.model_dump(mode="json")
-    if chunks.body.running_usage and prepared is not None:
-        data["usage"] = OpenAIUsage.of([answer(prepared)]).model_dump(mode="json")
-    elif chunks.body.include_usage:
+    if told:
         data.setdefault("usage", None)  # OpenAI: null in every chunk but the last, if it was asked for
     return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
 

@@ -74,7 +74,8 @@ async def test_a_stream_yields_its_tokens_and_says_how_it_ended(engine: EngineCl
     assert len(tokens) == 5
     assert stream.finish is not None
     assert (stream.finish.reason, stream.finish.prompt_tokens, stream.finish.completion_tokens) == ("length", 20, 5)
-    assert 0 <= stream.finish.queue_ms <= stream.finish.first_token_ms
+    assert stream.beginning is not None
+    assert 0 <= stream.beginning.queue_ms <= stream.finish.first_token_ms
 
 
 async def test_the_same_request_again_gives_the_same_tokens_from_cache(engine: EngineClient) -> None:
@@ -82,7 +83,7 @@ async def test_the_same_request_again_gives_the_same_tokens_from_cache(engine: E
     assert await collect(first) == await collect(second)
     third = await engine.admit(generation("again-3"))
     await collect(third)
-    assert third.finish is not None and third.finish.cached_tokens == 16
+    assert third.beginning is not None and third.beginning.cached_tokens == 16
 
 
 async def test_a_stop_token_is_not_yielded(engine: EngineClient) -> None:

@@ -174,6 +174,7 @@ class Outcome:
 
     events: list[TokenEvent] = field(default_factory=list)
     scores: tuple[Logprobs, ...] = ()
+    cached: int = 0  # tokens of the prompt
     logits: list[Tensor] = field(default_factory=list)
     failed: Failed | None = None
 
@@ -280,6 +281,7 @@ class Rig:
                     self.outcomes[request_id].events += tokens
                 case Began(request_id, beginning):
                     self.outcomes[request_id].scores = beginning.scores
+                    self.outcomes[request_id].cached = beginning.cached_tokens
                 case Failed():
                     self.outcomes[event.request_id].failed = event
                 case LoadDone(key, error):

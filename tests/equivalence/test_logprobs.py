@@ -53,7 +53,7 @@ def test_of_new_tokens_in_a_batch_of_all_modes_with_and_without_the_cache(setup:
     for mode, prompt in prompts.items():
         for what in ("uncached", "cached"):
             check(reference, mode, prompt, rig.outcomes[f"{what} {mode}"], what)
-            cached = rig.finished[f"{what} {mode}"].cached_tokens  # type: ignore[attr-defined]
+            cached = rig.outcomes[f"{what} {mode}"].cached
             assert (cached > 0) == (what == "cached"), (mode, what, cached)
 
 
@@ -94,5 +94,5 @@ def test_equal_prompts_share_their_prefill(setup: Setup) -> None:
     for number in range(4):
         rig.admit(f"choice {number}", "plain", prompt, new=3)
     rig.run()
-    cached = [rig.finished[f"choice {number}"].cached_tokens for number in range(4)]  # type: ignore[attr-defined]
+    cached = [rig.outcomes[f"choice {number}"].cached for number in range(4)]
     assert cached == [0, 64, 64, 64]

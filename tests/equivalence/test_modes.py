@@ -78,7 +78,7 @@ def test_cached_equals_uncached(setup: Setup) -> None:
             rig.admit(request_id, mode, prompt, new=3)
         rig.run()
         compare(setup, requests, f"cached {mode}")
-        cached = [rig.finished[request_id].cached_tokens for request_id in requests]  # type: ignore[attr-defined]
+        cached = [rig.outcomes[request_id].cached for request_id in requests]
         assert cached[0] == 0 and min(cached[1:]) >= 16, cached
 
 
@@ -127,7 +127,7 @@ def test_a_failed_request_leaves_alone_what_its_neighbours_share_with_it(setup: 
     assert rig.outcomes.pop("bad").failed is not None
     rig.admit("later", "base", [*shared, 9, 9], new=4)
     rig.run()
-    assert rig.finished["later"].cached_tokens >= 48  # type: ignore[attr-defined]
+    assert rig.outcomes["later"].cached >= 48
     compare(setup, {"running": ("base", shared), "later": ("base", [*shared, 9, 9])}, "sharing with a failure")
 
 
