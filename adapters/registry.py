@@ -9,8 +9,9 @@ from adapters.inspection import inspect
 from adapters.manifest import RECORD_FILE, AdapterManifest
 from adapters.peft_config import CONFIG_FILE
 from adapters.stored_tensors import WEIGHTS_FILE
-from ragtune.errors import Forbidden, InvalidRequest, RefusedArtifact
+from ragtune.errors import RefusedArtifact
 from ragtune.mode import Ref, check_name
+from ragtune.roots import inside, real_path
 from ragtune.store import Database
 from ragtune.versions import Version, Versions
 
@@ -27,7 +28,7 @@ class Adapters:
     def __init__(self, home: Path, database: Database, base: BaseModelInfo, roots: Sequence[Path] | None) -> None:
         self.versions = Versions(home, database, KIND, AdapterManifest)
         self._base = base
-        self._roots = None if roots is None else [root.expanduser().resolve() for root in roots]
+        self._roots = roots
 
     def add(self, name: str, folder: Path) -> Version[AdapterManifest]:
         """Check the PEFT adapter in `folder` and publish a copy of it; the same bytes again are no new version.
@@ -64,16 +65,7 @@ class Adapters:
         return self.versions.delete(name)
 
     def _allowed(self, folder: Path) -> Path:
-        if self._roots is not None and not folder.is_absolute():
-            raise InvalidRequest("the path must be absolute", param="path")
-        try:
-            real = folder.expanduser().resolve()
-        except (ValueError, OSError, RuntimeError) as error:  # a null character, a name too long, nobody's home
-            raise InvalidRequest("this cannot be a path", param="path") from error
-        if self._roots is not None and not any(real.is_relative_to(root) for root in self._roots):
-            raise Forbidden(
-                "this path is not inside an allowed root; add its root to RAGTUNE_ADAPTER_ROOTS", param="path"
-            )
+        real = real_path(folder) if self._roots is None else inside(folder, self._roots, "RAGTUNE_ADAPTER_ROOTS")
         if not real.is_dir():
             raise RefusedArtifact(f"there is no folder {folder}")
         return real

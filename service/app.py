@@ -10,7 +10,7 @@ from service.documented import ALWAYS, describe, refusals
 from service.openai import completions, embeddings
 from service.openai.responses import ChatChunk
 from service.parts import Parts
-from service.routes import health, models, query, resources, tokens
+from service.routes import adapters, health, indexes, models, query, templates, tokens
 
 _TAGS = [
     {"name": "openai", "description": "What OpenAI's clients speak; `model` is the mode."},
@@ -41,9 +41,9 @@ def create_app(parts: Parts) -> FastAPI:
         tokens.router(parts),
         query.router(parts),
         models.router(parts),
-        resources.adapters(parts),
-        resources.indexes(parts),
-        resources.templates(parts),
+        adapters.router(parts),
+        indexes.router(parts),
+        templates.router(parts),
         health.router(parts),
     ):
         app.include_router(router)

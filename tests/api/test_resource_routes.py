@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from ragtune.errors import AlreadyRunning, RagtuneError, RefusedArtifact
 from service.parts import Parts
-from service.routes.resources import build_failure
+from service.routes.indexes import build_failure
 from tests.api.conftest import Call, Make
 from tests.fakes import EchoEngine
 

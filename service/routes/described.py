@@ -1,0 +1,50 @@
+"""What the routes of versioned resources share: how a version is shown, named and given by path."""
+
+from pathlib import Path
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Path as PathParameter
+from pydantic import BaseModel, ConfigDict
+
+from ragtune.versions import Version
+
+M = TypeVar("M", bound=BaseModel)
+Name = Annotated[
+    str, PathParameter(description="a name, where versions can be read also NAME@VERSION", examples=["support"])
+]
+
+
+class Described(BaseModel, Generic[M]):
+    """A version as shown over HTTP."""
+
+    name: str
+    version: str
+    current: bool
+    created: str
+    manifest: M
+
+    @classmethod
+    def of(cls, version: Version[M]) -> "Described[M]":
+        """From a version of the store."""
+        return cls(
+            name=version.name,
+            version=str(version),
+            current=version.current,
+            created=version.created,
+            manifest=version.manifest,
+        )
+
+
+class Deleted(BaseModel):
+    """What a delete removed."""
+
+    name: str
+    versions: list[str]
+
+
+class FromPath(BaseModel):
+    """A folder on the server's machine, inside an allowed root."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"path": "/data/support"}]})
+
+    path: Path

@@ -1,0 +1,67 @@
+"""/v1/templates: list, show, publish."""
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ragtune.errors import InvalidRequest
+from ragtune.mode import Ref
+from ragtune.templates import TemplateManifest
+from service.documented import NAMED, POSTED, refusals
+from service.parts import Parts
+from service.routes.described import Described, Name
+
+_TEMPLATE = 'system = "Answer in a few words."\n'
+
+
+class FromToml(BaseModel):
+    """A template's TOML text."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"toml": _TEMPLATE}]})
+
+    toml: str
+
+
+_TOML_OR_JSON = {
+    "required": True,
+    "content": {
+        "application/toml": {"schema": {"type": "string"}, "example": _TEMPLATE},
+        "application/json": {"schema": FromToml.model_json_schema()},
+    },
+}
+
+
+def router(parts: Parts) -> APIRouter:
+    """/v1/templates."""
+    routes = APIRouter(prefix="/v1/templates", tags=["templates"])
+
+    @routes.get("")
+    async def templates_list() -> list[Described[TemplateManifest]]:
+        """The current version of every template."""
+        return [Described.of(version) for version in parts.templates.versions.current()]
+
+    @routes.put("/{name}", openapi_extra={"requestBody": _TOML_OR_JSON}, responses=refusals(*POSTED, 422, 507))
+    async def templates_put(name: Name, request: Request) -> Described[TemplateManifest]:
+        """Publish a template as the next version of `name`: its TOML as it is, or as `toml` in a JSON object."""
+        return Described.of(await asyncio.to_thread(parts.templates.add, name, await _toml(request)))
+
+    @routes.get("/{name}", responses=refusals(*NAMED))
+    async def templates_get(name: Name) -> Described[TemplateManifest]:
+        """The version `name` or `name@version` means."""
+        return Described.of(parts.templates.get(Ref.parse(name, "template")))
+
+    return routes
+
+
+async def _toml(request: Request) -> str:
+    body = await request.body()
+    try:
+        if request.headers["content-type"].startswith("application/toml"):
+            return body.decode()
+        return FromToml.model_validate_json(body).toml
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("the template is not UTF-8 text") from error
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
