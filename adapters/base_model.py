@@ -11,6 +11,7 @@ Nothing here loads weights; that is the engine's and the training's business.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -19,6 +20,8 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from adapters.conversion import EMBEDDED_ID, EMBEDDED_NOTE, embedded_base_model
 from adapters.fingerprint import fingerprint_of, weight_files
+from adapters.lora import EMBEDDING, HEAD
+from adapters.stored_tensors import parameter_shapes
 from ragtune.errors import RefusedArtifact
 from ragtune.settings import EMBEDDED, Settings
 from ragtune.terminal import print_json, say
@@ -48,6 +51,19 @@ class BaseModelInfo:
     architecture: str
     config: PreTrainedConfig
     note: str | None = None
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter by name; a head that is tied to the embeddings has one, too."""
+        shapes = parameter_shapes(self.folder)
+        if self.tied:
+            shapes[f"{HEAD}.weight"] = shapes[f"{EMBEDDING}.weight"]
+        return shapes
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output head is the embeddings."""
+        return bool(self.config.tie_word_embeddings)
 
 
 def locate_base_model(settings: Settings, progress: Callable[[str], None] = say) -> BaseModelInfo:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 # These say how a model was saved or is run, not what it computes.
-_VOLATILE = frozenset(
+VOLATILE = frozenset(
     {"_name_or_path", "_model_name_or_path", "transformers_version", "use_cache", "dtype", "torch_dtype"}
 )
 
@@ -57,7 +57,7 @@ def _read(place: Path) -> _Remembered | None:
 
 def _compute(config: Path, weights: list[Path]) -> str:
     values = json.loads(config.read_text(encoding="utf-8"))
-    essential = {name: value for name, value in values.items() if name not in _VOLATILE}
+    essential = {name: value for name, value in values.items() if name not in VOLATILE}
     digest = hashlib.sha256(json.dumps(essential, sort_keys=True).encode())
     for path in weights:
         digest.update(f"\0{path.name}\0{file_sha256(path)}".encode())

@@ -13,8 +13,13 @@ from ragtune.errors import RefusedArtifact
 
 RECORD_FILE = "ragtune.json"
 
-AdapterKind = Literal["lora", "soft_prompt", "prefix"]
-Method = Literal["lora", "prompt_tuning", "p_tuning", "prefix_tuning"]
+AdapterKind = Literal["lora", "merged", "checkpoint", "soft_prompt", "prefix"]
+HeadOf = Literal["base", "tied", "own"]
+_LowRank = Literal["lora"]
+_Merged = Literal["dora", "ia3", "loha", "lokr", "oft", "adalora", "vera"]
+_FineTuned = Literal["partial", "full"]
+_Prompt = Literal["prompt_tuning", "p_tuning", "prefix_tuning"]
+Method = _LowRank | _Merged | _FineTuned | _Prompt
 
 
 class TrainingRecord(BaseModel):
@@ -59,6 +64,21 @@ class TrainingRecord(BaseModel):
             ) from error
 
 
+class Proof(BaseModel):
+    """What a probe found when the adapter was registered, on a few fixed prompts. Differences are of logits.
+
+    `inert` means that the adapter changes nothing: every answer would be the base model's.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    effect: float = Field(ge=0, description="largest difference from the base model")
+    error: float = Field(ge=0, description="largest difference between what is served and the reference")
+    reference: str = Field(description="what it was compared with: a library and its version")
+    positions: int = Field(ge=1, description="positions compared, all logits each")
+    inert: bool
+
+
 class AdapterManifest(BaseModel):
     """A checked adapter. `checked_against` is the fingerprint of the base model it was found to fit.
 
@@ -79,5 +99,9 @@ class AdapterManifest(BaseModel):
     ranks: tuple[int, ...] = Field(default=(), description="distinct LoRA ranks, ascending")
     target_modules: tuple[str, ...] = ()
     virtual_tokens: int = 0
+    head: HeadOf = Field(default="base", description="whose output head: the base model's, its own, or its embeddings")
+    memory: int = Field(default=0, description="bytes its tensors take in the engine, in fp32")
+    lane_sha256: str | None = Field(default=None, description="of the whole tensors made from it, where it has a lane")
+    proof: Proof | None = Field(default=None, description="None for versions registered before there was one")
     peft_version: str | None = None
     training: TrainingRecord | None = None

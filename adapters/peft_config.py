@@ -28,13 +28,26 @@ _PROMPT_NEUTRAL = _ANY_TYPE | {"token_dim", "num_attention_heads", "num_layers",
 _PROMPT_NEUTRAL |= {"prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs", "init_weights"}
 _PROMPT_NEUTRAL |= {"encoder_reparameterization_type", "encoder_hidden_size", "encoder_num_layers", "encoder_dropout"}
 _PROMPT_NEUTRAL |= {"prefix_projection"}  # PEFT saves the projected prefix
+# Of the kinds that PEFT itself merges, PEFT reads the fields; here stand those whose meaning it was tried with.
+_MERGED_ANY = _ANY_TYPE | {"r", "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform"}
+_MERGED_ANY |= {"layers_pattern", "fan_in_fan_out", "init_weights", "bias", "rank_pattern", "alpha_pattern"}
+_FACTORS = {"alpha", "rank_dropout", "module_dropout"}
+_MERGED_FIELDS: Mapping[str, set[str]] = {
+    "IA3": _MERGED_ANY | {"feedforward_modules", "init_ia3_weights"},
+    "LOHA": _MERGED_ANY | _FACTORS,
+    "LOKR": _MERGED_ANY | _FACTORS | {"decompose_both", "decompose_factor", "rank_dropout_scale"},
+    "OFT": _MERGED_ANY
+    | {"oft_block_size", "module_dropout", "coft", "eps", "block_share"}
+    | {"use_cayley_neumann", "num_cayley_neumann_terms"},
+    "ADALORA": _MERGED_ANY
+    | _LORA_NEUTRAL
+    | {"lora_alpha", "use_rslora", "target_r", "init_r", "tinit", "tfinal", "deltaT", "beta1", "beta2"}
+    | {"orth_reg_weight", "total_step"},
+    "VERA": _MERGED_ANY | {"projection_prng_key", "save_projection", "vera_dropout", "d_initial"},
+}
 
 _WHY = {
-    "modules_to_save": "it carries whole copies of modules; train without modules_to_save",
-    "bias": "it changes biases of the base model; train with bias='none'",
-    "lora_bias": "it adds biases; train with lora_bias=false",
-    "trainable_token_indices": "it changes the embeddings of tokens",
-    "use_dora": "DoRA is not a low-rank delta; train without use_dora",
+    "trainable_token_indices": "it changes the embeddings of single tokens; train them whole with modules_to_save",
     "alora_invocation_tokens": "aLoRA applies only after its invocation tokens",
     "layer_replication": "it runs layers several times",
     "target_parameters": "it targets bare parameters instead of linear layers",
@@ -43,6 +56,7 @@ _WHY = {
 # MiCA subtract from or quantise the base weights, so that their saved A and B belong to a different base.
 _PLAIN_INITIALISATIONS = ("true", "false", "gaussian", "eva", "orthogonal")
 _EMPTY: tuple[object, ...] = (None, False, [], {}, "", "none")
+_PROMPTS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 
 
 class LoraSettings(BaseModel):
@@ -50,7 +64,7 @@ class LoraSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    r: int = Field(default=8, ge=1, le=65536)
+    r: int = Field(default=8, ge=1)
     lora_alpha: float = Field(default=8.0, allow_inf_nan=False)
     use_rslora: bool = False
     rank_pattern: dict[str, int] = {}
@@ -59,6 +73,11 @@ class LoraSettings(BaseModel):
     exclude_modules: list[str] | str | None = None
     layers_to_transform: list[int] | int | None = None
     layers_pattern: list[str] | str | None = None
+    bias: Literal["none", "all", "lora_only"] = "none"
+    lora_bias: bool = False
+    modules_to_save: list[str] = []
+    ensure_weight_tying: bool = False
+    use_dora: bool = False
 
     def rank(self, module: str) -> int:
         """The rank of `module` (its full name in the base model)."""
@@ -80,13 +99,36 @@ class PromptSettings(BaseModel):
     num_transformer_submodules: Literal[1] = 1
 
 
+class MergedSettings(BaseModel):
+    """What bounds the size of an adapter that PEFT merges; everything else in its config is PEFT's to read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    r: int = Field(default=8, ge=0)
+    init_r: int = Field(default=12, ge=1)
+    oft_block_size: int = Field(default=1, ge=0)
+    rank_pattern: dict[str, Any] = {}
+    target_modules: list[str] | str | None = None
+    modules_to_save: list[str] = []
+    bias: Literal["none"] = "none"
+
+    @property
+    def widest(self) -> int:
+        """The largest rank or block it asks for."""
+        patterns = [rank for rank in self.rank_pattern.values() if isinstance(rank, int)]
+        return max(self.r, self.init_r, self.oft_block_size, *patterns)
+
+
+Settings = LoraSettings | PromptSettings | MergedSettings
+
+
 class PeftConfig(BaseModel):
     """A checked config: the type, the settings that belong to it, and where it says it comes from."""
 
     model_config = ConfigDict(frozen=True)
 
-    peft_type: Literal["LORA", "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"]
-    settings: LoraSettings | PromptSettings
+    peft_type: str
+    settings: Settings
     base_name: str | None = None
     peft_version: str | None = None
 
@@ -95,16 +137,17 @@ def read_config(folder: Path) -> PeftConfig:
     """The checked config of an adapter folder. Raises RefusedArtifact naming the field at fault and the reason."""
     fields = _read_json(folder)
     peft_type = fields.get("peft_type")
-    settings: LoraSettings | PromptSettings
+    settings: Settings
     if peft_type == "LORA":
         settings = _lora_settings(fields)
-    elif peft_type in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"):
+    elif peft_type in _PROMPTS:
         settings = _prompt_settings(fields)
+    elif isinstance(peft_type, str) and peft_type in _MERGED_FIELDS:
+        _refuse_unknown(fields, _MERGED_FIELDS[peft_type])
+        settings = _validated(MergedSettings, fields)
     else:
-        raise RefusedArtifact(
-            f"{CONFIG_FILE}: peft_type {peft_type!r} is not supported; "
-            "supported are LORA, PROMPT_TUNING, P_TUNING and PREFIX_TUNING"
-        )
+        supported = ", ".join(sorted(["LORA", *_PROMPTS, *_MERGED_FIELDS]))
+        raise RefusedArtifact(f"{CONFIG_FILE}: peft_type {peft_type!r} is not supported; supported are {supported}")
     if fields.get("task_type") not in (None, "CAUSAL_LM"):
         raise RefusedArtifact(f"{CONFIG_FILE}: task_type is {fields['task_type']!r}; only CAUSAL_LM adapters fit here")
     origin = {"base_name": fields.get("base_model_name_or_path"), "peft_version": fields.get("peft_version")}

@@ -1,14 +1,10 @@
-"""The registry of adapters: PEFT folders, checked and copied into the store as immutable versions."""
+"""The registry of adapters: checked and probed, kept in the store as immutable versions."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from adapters.base_model import BaseModelInfo
-from adapters.inspection import inspect
-from adapters.manifest import RECORD_FILE, AdapterManifest
-from adapters.peft_config import CONFIG_FILE
-from adapters.stored_tensors import WEIGHTS_FILE
+from adapters.manifest import AdapterManifest
 from ragtune.errors import RefusedArtifact
 from ragtune.mode import Ref, check_name
 from ragtune.roots import inside, real_path
@@ -16,7 +12,6 @@ from ragtune.store import Database
 from ragtune.versions import Version, Versions
 
 KIND = "adapter"
-_COPIED = (CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE)
 
 
 class Adapters:
@@ -31,22 +26,30 @@ class Adapters:
         self._roots = roots
 
     def add(self, name: str, folder: Path) -> Version[AdapterManifest]:
-        """Check the PEFT adapter in `folder` and publish a copy of it; the same bytes again are no new version.
+        """Check and probe the adapter in `folder`, and publish a copy; the same bytes again are no new version.
 
         Raises Forbidden outside the allowed roots, RefusedArtifact with the reason for anything that cannot be served.
         """
+        from adapters.preparing import Preparing  # brings torch and PEFT; a service has it done by another process
+
         check_name(name, "adapter")
-        source = self._allowed(folder)
-        inspect(source, self._base)
+        source = self.source(folder)
         with self.versions.staging() as staged:
-            for file in _COPIED:
-                if (source / file).is_file():
-                    shutil.copyfile(self._inside(source, file), staged / file)
-            manifest = inspect(staged, self._base)  # once more: the copy is what is served, and nobody can change it
-            for existing in self.versions.current():
-                if existing.name == name and existing.manifest == manifest:  # for another base model it is another one
-                    return existing
-            return self.versions.publish(name, staged, manifest)
+            return self.publish(name, staged, Preparing(self._base).prepare(source, staged))
+
+    def source(self, folder: Path) -> Path:
+        """`folder` with all links followed. Raises Forbidden outside the allowed roots, RefusedArtifact if none."""
+        real = real_path(folder) if self._roots is None else inside(folder, self._roots, "RAGTUNE_ADAPTER_ROOTS")
+        if not real.is_dir():
+            raise RefusedArtifact(f"there is no folder {folder}")
+        return real
+
+    def publish(self, name: str, staged: Path, manifest: AdapterManifest) -> Version[AdapterManifest]:
+        """Make a prepared folder the current version of `name`, unless that has the same bytes already."""
+        for existing in self.versions.current():
+            if existing.name == name and _same(existing.manifest, manifest):
+                return existing
+        return self.versions.publish(name, staged, manifest)
 
     def get(self, ref: Ref) -> Version[AdapterManifest]:
         """The version `ref` names. Raises UnknownName with near matches."""
@@ -64,15 +67,7 @@ class Adapters:
         """Delete `name` with all its versions; returns them. Raises UnknownName."""
         return self.versions.delete(name)
 
-    def _allowed(self, folder: Path) -> Path:
-        real = real_path(folder) if self._roots is None else inside(folder, self._roots, "RAGTUNE_ADAPTER_ROOTS")
-        if not real.is_dir():
-            raise RefusedArtifact(f"there is no folder {folder}")
-        return real
 
-    def _inside(self, source: Path, file: str) -> Path:
-        """The file itself, if no link leads out of the folder."""
-        real = (source / file).resolve()
-        if not real.is_relative_to(source):
-            raise RefusedArtifact(f"{file} is a link that leads out of the adapter's folder")
-        return real
+def _same(one: AdapterManifest, other: AdapterManifest) -> bool:
+    """The same bytes for the same base model: for another base model it is another one."""
+    return (one.sha256, one.checked_against) == (other.sha256, other.checked_against)

@@ -77,13 +77,16 @@ def weights_path(folder: Path) -> Path:
     raise RefusedArtifact(f"no {WEIGHTS_FILE} in {folder}; the adapter has no weights")
 
 
-def matrix_shapes(folder: Path) -> dict[str, tuple[int, int]]:
-    """(out, in) of every matrix in a model folder by module name, read from the headers of its safetensors files."""
-    shapes: dict[str, tuple[int, int]] = {}
+def parameter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor in a model folder by name, read from the headers of its safetensors files.
+
+    Raises RefusedArtifact if a file is no safetensors file or is cut short.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="numpy") as stored:
-            for key in stored.keys():  # noqa: SIM118 - not a dict
-                shape = stored.get_slice(key).get_shape()
-                if key.endswith(".weight") and len(shape) == 2:
-                    shapes[key.removesuffix(".weight")] = (shape[0], shape[1])
+        try:
+            with safe_open(path, framework="numpy") as stored:
+                shapes |= {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise RefusedArtifact(f"{path.name} is not a safetensors file, or is cut short: {error}") from error
     return shapes

@@ -1,4 +1,4 @@
-"""Load an adapter's tensors for the engine: LoRA pairs, soft prompts and prefixes, as PEFT would apply them.
+"""Load an adapter's tensors for the engine, as PEFT and transformers would apply them.
 
 All tensors come in fp32 on the CPU, whatever type they are stored in; PEFT computes with them so. Whether an adapter
 fits a base model was checked when it was registered (`adapters.inspection`); what is checked here is that the folder
@@ -6,7 +6,7 @@ is whole.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from adapters.lora import pair_up
+from adapters.lane_file import LANE_FILE, read_lane
+from adapters.lora import PairKeys, sort_keys
 from adapters.peft_config import LoraSettings, read_config
 from adapters.prompts import EMBEDDINGS, PrefixShape, check_prompt
 from adapters.stored_tensors import weights_path
@@ -23,7 +24,10 @@ from ragtune.errors import RefusedArtifact
 
 @dataclass(frozen=True)
 class LoraPair:
-    """The change of one linear layer: y += (x @ a.T) @ b.T * scale, with a (r, in) and b (out, r)."""
+    """The change of one linear layer: y += (x @ a.T) @ b.T * scale, with a (r, in) and b (out, r).
+
+    Of the embeddings: a (r, vocabulary), b (hidden, r), and y += a.T[token] @ b.T * scale.
+    """
 
     a: Tensor
     b: Tensor
@@ -31,21 +35,38 @@ class LoraPair:
 
 
 @dataclass(frozen=True)
-class LoraWeights:
-    """A LoRA: the pair of each module it changes, by the module's full name in the base model."""
+class WeightChanges:
+    """What a weight adapter changes of the base model. Modules and parameters go by their full names in it."""
 
-    modules: Mapping[str, LoraPair]
+    pairs: Mapping[str, LoraPair] = field(default_factory=dict)
+    embedding: LoraPair | None = None
+    added_biases: Mapping[str, Tensor] = field(default_factory=dict)  # by module, scale included
+    replaced: Mapping[str, Tensor] = field(default_factory=dict)  # by parameter
 
 
-def load_lora(folder: Path) -> LoraWeights:
+def load_changes(folder: Path) -> WeightChanges:
+    """The weight adapter in a folder of the store: a lane of whole tensors, or a LoRA. Raises RefusedArtifact."""
+    if (folder / LANE_FILE).is_file():
+        return WeightChanges(replaced={name: tensor.float() for name, tensor in read_lane(folder).items()})
+    return load_lora(folder)
+
+
+def load_lora(folder: Path) -> WeightChanges:
     """The LoRA in a PEFT folder. Raises RefusedArtifact."""
     settings = read_config(folder).settings
     if not isinstance(settings, LoraSettings):
         raise RefusedArtifact(f"{folder} holds no LoRA")
     tensors = _load(folder)
-    pairs = pair_up({name: tuple(tensor.shape) for name, tensor in tensors.items()}, settings)
-    return LoraWeights(
-        {module: LoraPair(tensors[pair.a], tensors[pair.b], settings.scale(module)) for module, pair in pairs.items()}
+    keys = sort_keys({name: tuple(tensor.shape) for name, tensor in tensors.items()}, settings)
+
+    def pair(module: str, names: PairKeys) -> LoraPair:
+        return LoraPair(tensors[names.a], tensors[names.b], settings.scale(module))
+
+    return WeightChanges(
+        pairs={module: pair(module, names) for module, names in keys.pairs.items()},
+        embedding=pair("model.embed_tokens", keys.embedding) if keys.embedding else None,
+        added_biases={module: tensors[key] * settings.scale(module) for module, key in keys.added_biases.items()},
+        replaced={parameter: tensors[key] for parameter, key in keys.replaced.items()},
     )
 
 

@@ -125,3 +125,14 @@ class StorageFull(RagtuneError):
     """The disk is full; nothing half-written stays."""
 
     status, type, code = 507, "server_error", "storage_full"
+
+
+def by_code(code: str, message: str) -> RagtuneError:
+    """The error another process told of, as the same class of the tree; RagtuneError for a code nobody knows."""
+    pending: list[type[RagtuneError]] = [RagtuneError]
+    while pending:
+        found = pending.pop()
+        if found.code == code:
+            return found(message)
+        pending += found.__subclasses__()
+    return RagtuneError(message)

@@ -54,6 +54,9 @@ class Settings(BaseModel):
     max_running: int = Field(default=64, ge=1, description="sequences in the batch at most")
     max_waiting: int = Field(default=256, ge=0, description="sequences queued at most; beyond that 429")
     kv_tokens: int = Field(default=32768, ge=256, description="tokens the KV store holds")
+    adapter_memory: int = Field(
+        default=2 << 30, ge=1, description="bytes all adapters in memory may take; the least recently used leave first"
+    )
     prefix_cache: bool = Field(default=True, description="reuse KV of equal prompt beginnings")
     deadline: float = Field(default=120.0, gt=0, description="seconds a request may take")
     keep_alive: float = Field(

@@ -1,6 +1,7 @@
 """From a mode as written to pinned versions: what is combined, and whether it fits together."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from adapters.base_model import BaseModelInfo
 from adapters.manifest import AdapterManifest
@@ -56,8 +57,8 @@ class Catalog:
         return Configuration(
             asked=text,
             mode=_canonical(versions),
-            weights=reference(weights) if weights else None,
-            prefix=reference(prefix) if prefix else None,
+            weights=_reference(weights) if weights else None,
+            prefix=_reference(prefix) if prefix else None,
             template=template.manifest.template if template else DEFAULT_TEMPLATE,
             index=index,
             versions=versions,
@@ -109,8 +110,8 @@ class Catalog:
     def _sort(
         self, versions: list[Version[AdapterManifest]]
     ) -> tuple[Version[AdapterManifest] | None, Version[AdapterManifest] | None]:
-        weights = [v for v in versions if v.manifest.kind == "lora"]
-        prefixes = [v for v in versions if v.manifest.kind != "lora"]
+        prefixes = [v for v in versions if v.manifest.kind in ("soft_prompt", "prefix")]
+        weights = [v for v in versions if v not in prefixes]
         for what, found in (("weight adapter", weights), ("soft prompt or prefix", prefixes)):
             if len(found) > 1:
                 names = " and ".join(version.name for version in found)
@@ -118,11 +119,14 @@ class Catalog:
         return weights[0] if weights else None, prefixes[0] if prefixes else None
 
 
-def reference(version: Version[AdapterManifest]) -> AdapterRef:
+def reference(name: str, folder: Path, manifest: AdapterManifest) -> AdapterRef:
     """The adapter as the engine knows it; the key holds the content's hash, so equal keys mean equal tensors."""
-    manifest = version.manifest
-    key = f"{version}#{manifest.sha256[:12]}"
-    return AdapterRef(key, version.folder, manifest.kind, manifest.virtual_tokens)
+    digests = (manifest.sha256, manifest.lane_sha256 or "")
+    return AdapterRef(f"{name}#{manifest.sha256[:16]}", folder, manifest.kind, manifest.virtual_tokens, digests)
+
+
+def _reference(version: Version[AdapterManifest]) -> AdapterRef:
+    return reference(version.name, version.folder, version.manifest)
 
 
 def _canonical(versions: dict[str, str]) -> str:

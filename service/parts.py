@@ -1,9 +1,11 @@
 """What the service is made of: the objects every route works with, put together once at start."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from adapters.base_model import BaseModelInfo
+from adapters.manifest import AdapterManifest
 from adapters.registry import Adapters
 from adapters.tokenizer import Tokenizer
 from indexer.retriever import Retriever
@@ -36,8 +38,11 @@ class Engine(Protocol):
     async def admit(self, generation: Generation) -> Stream:
         """Queue a generation; raises Overloaded at once if the queue is full."""
 
-    async def load(self, ref: AdapterRef) -> None:
-        """Bring an adapter into memory."""
+    async def load(self, ref: AdapterRef, *, pinned: bool = False) -> None:
+        """Bring an adapter into memory; a pinned one stays there."""
+
+    def unpin(self, key: str) -> None:
+        """Let a pinned adapter leave memory again."""
 
     async def unload(self, key: str) -> int:
         """Drop an adapter once nobody uses it; bytes freed."""
@@ -46,6 +51,16 @@ class Engine(Protocol):
         """A snapshot."""
 
     async def close(self, drain: float = 0.0) -> None:
+        """End."""
+
+
+class Preparer(Protocol):
+    """Whoever checks and probes adapters: `ProverProcess`, or a thread of the tests' own process."""
+
+    async def prepare(self, source: Path, staged: Path) -> AdapterManifest:
+        """Fill the folder `staged` from `source`; raises RefusedArtifact with the reason."""
+
+    async def close(self) -> None:
         """End."""
 
 
@@ -70,4 +85,5 @@ class Parts:
     catalog: Catalog
     retriever: Retriever
     engine: Engine
+    preparer: Preparer
     lifecycle: Lifecycle = field(default_factory=Lifecycle)

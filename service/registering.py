@@ -4,23 +4,27 @@ import asyncio
 from pathlib import Path
 
 from adapters.manifest import AdapterManifest
+from ragtune.mode import check_name
 from ragtune.versions import Version
 from service.catalog import reference
 from service.parts import Parts
 
-_KEPT = 2  # versions of an adapter that stay in memory; an older one is loaded again by the request that names it
-_unloading: set[asyncio.Task[int]] = set()
-
 
 async def register(parts: Parts, name: str, folder: Path) -> Version[AdapterManifest]:
-    """Publish the PEFT adapter in `folder` as the next version of `name`, and load it.
+    """Check and probe the adapter in `folder`, load it, and only then publish it as the next version of `name`.
 
-    Raises what `Adapters.add` raises, and RefusedArtifact if the engine cannot load it.
+    Raises Forbidden outside the allowed roots, RefusedArtifact with the reason for anything that cannot be served;
+    on any error nothing is published and nothing stays behind.
     """
-    version = await asyncio.to_thread(parts.adapters.add, name, folder)
-    await parts.engine.load(reference(version))
-    for old in parts.adapters.versions.of(name)[:-_KEPT]:
-        task = asyncio.create_task(parts.engine.unload(reference(old).key))  # waits for whoever uses it, we do not
-        _unloading.add(task)
-        task.add_done_callback(_unloading.discard)
-    return version
+    check_name(name, "adapter")
+    source = await asyncio.to_thread(parts.adapters.source, folder)
+    with parts.adapters.versions.staging() as staged:
+        manifest = await parts.preparer.prepare(source, staged)
+        ref = reference(name, staged, manifest)
+        await parts.engine.load(ref)
+        try:
+            return await asyncio.to_thread(parts.adapters.publish, name, staged, manifest)
+        except BaseException:
+            if not any(reference(v.name, v.folder, v.manifest).key == ref.key for v in parts.adapters.current()):
+                await parts.engine.unload(ref.key)
+            raise

@@ -26,6 +26,7 @@ from service.app import create_app
 from service.catalog import Catalog
 from service.engine.client import EngineClient
 from service.parts import Parts
+from service.proving import ProverProcess
 from service.starting import Doorway
 
 _LAST_BYTES = 5  # seconds for answers that were finished, or given up, but not sent yet
@@ -139,6 +140,7 @@ async def _load(settings: Settings, base: BaseModelInfo) -> Parts:
         catalog=Catalog(base, adapters, indexes, templates, settings.default_index),
         retriever=Retriever(embedder),
         engine=engine,
+        preparer=ProverProcess(base, settings.cache),
     )
 
 
@@ -146,7 +148,9 @@ async def _unload(loading: asyncio.Task[Parts]) -> None:
     """End the engine, or the loading of it."""
     loading.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):  # why it failed was raised where it was awaited first
-        await (await loading).engine.close()
+        parts = await loading
+        await parts.preparer.close()
+        await parts.engine.close()
 
 
 def _welcome(parts: Parts, url: str) -> None:

@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
+from pathlib import Path
 
 import numpy as np
 
+from adapters.base_model import BaseModelInfo
+from adapters.manifest import AdapterManifest
+from adapters.preparing import Preparing
 from indexer.embedding import Vectors
 from ragtune.errors import (
     ContextLengthExceeded,
@@ -57,6 +61,22 @@ class LetterEmbedder:
         return vectors
 
 
+class ThreadPreparer:
+    """Prepares adapters with the real checks and probes, in a thread instead of a process of its own."""
+
+    def __init__(self, base: BaseModelInfo) -> None:
+        self._preparing = Preparing(base)
+        self._turn = asyncio.Lock()
+
+    async def prepare(self, source: Path, staged: Path) -> AdapterManifest:
+        """Fill `staged` from `source`, and say what it is."""
+        async with self._turn:
+            return await asyncio.to_thread(self._preparing.prepare, source, staged)
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
 class EchoEngine:
     """Answers every prompt with the prompt's own tokens, so that a mixed-up request can be read in the diff.
 
@@ -99,12 +119,15 @@ class EchoEngine:
         self._tasks[generation.request_id] = asyncio.create_task(self._run(generation))
         return stream
 
-    async def load(self, ref: AdapterRef) -> None:
+    async def load(self, ref: AdapterRef, *, pinned: bool = False) -> None:
         """Bring an adapter into memory. Raises RefusedArtifact if its folder holds none."""
         self._check_alive()
-        if not (ref.folder / "adapter_config.json").is_file():
+        if not any((ref.folder / name).is_file() for name in ("adapter_config.json", "config.json")):
             raise RefusedArtifact(f"{ref.folder} holds no adapter")
         self._users.setdefault(ref.key, 0)
+
+    def unpin(self, key: str) -> None:
+        """Nothing ever leaves this engine's memory by itself."""
 
     async def unload(self, key: str) -> int:
         """Drop an adapter once nobody uses it; one byte freed each."""
@@ -118,7 +141,7 @@ class EchoEngine:
         self._check_alive()
         running = min(self.in_flight, self._size)
         loaded = tuple(self._users)
-        return EngineStats(running, self.in_flight - running, loaded, len(loaded), 0, 64, 0, self._steps)
+        return EngineStats(running, self.in_flight - running, loaded, len(loaded), 0, 0, 0, 64, 0, self._steps)
 
     async def close(self, drain: float = 0.0) -> None:
         """Wait up to `drain` seconds for what runs, then fail the rest."""

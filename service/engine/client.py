@@ -54,6 +54,7 @@ from service.engine.messages import (
     ToServer,
     Unload,
     UnloadDone,
+    Unpin,
 )
 
 log = logging.getLogger("ragtune.engine")
@@ -164,13 +165,21 @@ class EngineClient:
         self._send(Admit(generation))
         return stream
 
-    async def load(self, ref: AdapterRef) -> None:
-        """Bring an adapter into memory beside what runs. Raises RefusedArtifact if it cannot be loaded."""
+    async def load(self, ref: AdapterRef, *, pinned: bool = False) -> None:
+        """Bring an adapter into memory beside what runs, if there is room; a `pinned` one stays there.
+
+        Raises RefusedArtifact if it cannot be loaded.
+        """
         self._check_alive()
         done: asyncio.Future[None] = self._loop.create_future()
         self._loads.setdefault(ref.key, []).append(done)
-        self._send(Load(ref))
+        self._send(Load(ref, pinned))
         await done
+
+    def unpin(self, key: str) -> None:
+        """Let a pinned adapter leave memory again when it is not used."""
+        self._check_alive()
+        self._send(Unpin(key))
 
     async def unload(self, key: str) -> int:
         """Drop an adapter once its last generation has ended; returns the bytes freed."""

@@ -1,6 +1,6 @@
 """The typed messages that cross the border between the server process and the engine process.
 
-    server -> engine    Admit, Cancel, Load, Unload, AskStats, Shutdown
+    server -> engine    Admit, Cancel, Load, Unpin, Unload, AskStats, Shutdown
     engine -> server    Ready, Began, Progress, Finished, Failed, LoadDone, UnloadDone, Stats
 
 Plain frozen dataclasses of plain values: nothing in them assumes one machine, and nothing above the client sees them
@@ -11,19 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from adapters.manifest import AdapterKind
 from ragtune.wire import FinishReason, Sampling
-
-AdapterKind = Literal["lora", "soft_prompt", "prefix"]
 
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """One immutable adapter version as the engine knows it. `key` is unique per content, so KV can never be stale."""
+    """One adapter as the engine knows it. `key` is unique per content, so KV can never be stale.
+
+    `digests` are the SHA-256 of its files and of its lane; what is read is checked against them.
+    """
 
     key: str
     folder: Path
     kind: AdapterKind
     virtual_tokens: int = 0
+    digests: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class EngineStats:
     waiting: int
     adapters: tuple[str, ...]
     adapter_bytes: int
+    stacked_bytes: int  # copies of adapters made for batched products
+    evictions: int
     kv_blocks_used: int
     kv_blocks_total: int
     cached_blocks: int
@@ -124,9 +129,17 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Load:
-    """Bring an adapter into memory ahead of its first request."""
+    """Bring an adapter into memory ahead of its first request; a `pinned` one stays there."""
 
     ref: AdapterRef
+    pinned: bool = False
+
+
+@dataclass(frozen=True)
+class Unpin:
+    """A pinned adapter may leave memory again when it is not used."""
+
+    key: str
 
 
 @dataclass(frozen=True)
@@ -212,7 +225,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class LoadDone:
-    """An adapter is in memory, or `error` says why not."""
+    """An adapter could be loaded, or `error` says why not. It is in memory if there was a place for it."""
 
     key: str
     error: str | None = None
@@ -233,5 +246,5 @@ class Stats:
     stats: EngineStats
 
 
-ToEngine = Admit | Cancel | Load | Unload | AskStats | Shutdown
+ToEngine = Admit | Cancel | Load | Unpin | Unload | AskStats | Shutdown
 ToServer = Ready | StartFailed | Began | Progress | Finished | Failed | LoadDone | UnloadDone | Stats

@@ -32,6 +32,7 @@ from service.engine.messages import (
     ToEngine,
     ToServer,
     Unload,
+    Unpin,
 )
 from service.engine.runner import BLOCK, Runner, choose_device, choose_threads
 from service.engine.scheduler import Scheduler
@@ -70,7 +71,7 @@ def start(settings: Settings, folder: Path) -> tuple[Engine, EngineInfo]:
     step_tokens = max(settings.step_tokens, settings.max_running)  # every decoding row must find room in every step
     scheduler = Scheduler(blocks, step_tokens, settings.max_running, settings.prefix_cache)
     loader = ThreadPoolExecutor(1, thread_name_prefix="adapter-loader")
-    engine = Engine(scheduler, runner, loader, time.monotonic, longest)
+    engine = Engine(scheduler, runner, loader, time.monotonic, longest, settings.adapter_memory)
     dtype = str(runner.dtype).removeprefix("torch.")
     return engine, EngineInfo(longest, str(device), dtype, threads, blocks.total * BLOCK, runner.vocab_size)
 
@@ -107,8 +108,11 @@ def handle(engine: Engine, message: ToEngine) -> list[ToServer]:
         case Cancel(request_id):
             engine.cancel(request_id)
             return []
-        case Load(ref):
-            return engine.load(ref)
+        case Load(ref, pinned):
+            return engine.load(ref, pinned=pinned)
+        case Unpin(key):
+            engine.unpin(key)
+            return []
         case Unload(key):
             return engine.unload(key)
         case AskStats():

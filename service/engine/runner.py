@@ -1,14 +1,15 @@
 """The model: loads it, and computes one batch.
 
 `forward` packs the batch's positions into one row (1, T) and calls the plain transformers model, whose attention and
-linear layers are ours. It returns the sampled token of every sequence whose slice reached its end, and the scores of
-the prompt tokens that were asked for. Sequences here all run in the one lane "base"; a lane for fine-tuned tensors will
-be a second model that shares the unchanged ones, and one more forward per step.
+parametrised layers are ours. It returns the sampled token of every sequence whose slice reached its end, and the scores
+of the prompt tokens that were asked for.
 """
 
 import os
+from collections.abc import Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,16 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from adapters.content import check_content
 from adapters.tokenizer import load_tokenizer
-from adapters.weights import load_lora, load_prefix, load_soft_prompt
+from adapters.weights import load_changes, load_prefix, load_soft_prompt
 from ragtune.errors import InvalidRequest, RefusedArtifact
 from service.engine import attention
 from service.engine.grammar import Grammars
-from service.engine.linear import Adapters, Delta, Head, Segment, install, stack_deltas
+from service.engine.layers import Layers
+from service.engine.low_rank import Delta, LowRank, stack_deltas
 from service.engine.messages import AdapterRef, Logprobs, TokenEvent
+from service.engine.rows import Lane, Lanes, Segment
 from service.engine.sampler import NonFiniteLogits, Row, log_probabilities, sample
 from service.engine.scheduler import Batch, Slice
 from service.engine.sequence import Sequence
@@ -35,10 +39,11 @@ _SCORED_TOGETHER = 64  # rows whose log-probabilities are computed at once: boun
 
 @dataclass(frozen=True)
 class Loaded:
-    """An adapter's tensors, on the engine's device: exactly one of the three is set."""
+    """An adapter's tensors, on the engine's device: the low-rank and dense changes of weights, or a prefix."""
 
     ref: AdapterRef
     deltas: dict[str, Delta] | None = None
+    lane: Lane | None = None
     embeddings: Tensor | None = None  # (virtual, hidden)
     learned: Tensor | None = None  # (layers, 2, virtual, kv_heads, head_dim)
 
@@ -47,7 +52,7 @@ class Loaded:
         """Memory of the tensors."""
         tensors = [t for delta in (self.deltas or {}).values() for t in (delta.a, delta.b)]
         tensors += [t for t in (self.embeddings, self.learned) if t is not None]
-        return sum(tensor.nbytes for tensor in tensors)
+        return sum(tensor.nbytes for tensor in tensors) + (self.lane.bytes if self.lane else 0)
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,11 @@ class Runner:
         self.device = device
         self.vocab_size = int(config.vocab_size)
         self.max_positions = int(config.max_position_embeddings)
-        self._adapters = Adapters()
-        self._stacks = install(model, self._adapters)
-        model.lm_head = Head(model.lm_head)
+        self._low_rank, self._lanes = LowRank(), Lanes()
+        self.dtype: torch.dtype = model.get_input_embeddings().weight.dtype
+        self._layers = Layers(model, self._low_rank, self._lanes)
         model.config._attn_implementation = attention.NAME
         self._model = model.eval()
-        self._embed = model.get_input_embeddings()
-        self.dtype: torch.dtype = self._embed.weight.dtype
         heads = int(config.num_key_value_heads)
         width = heads * int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
         self.store = attention.KVStore.empty(config.num_hidden_layers, kv_blocks, BLOCK, width, device, self.dtype)
@@ -95,32 +98,41 @@ class Runner:
         """Adapters in memory by key."""
         return self._loaded
 
+    @property
+    def stacked_bytes(self) -> int:
+        """Memory of the copies that batched products made of several adapters."""
+        return self._low_rank.stacked_bytes
+
     def read(self, ref: AdapterRef) -> Loaded:
         """Read an adapter's files; touches nothing a step uses, so any thread may do it. Raises RefusedArtifact."""
         if not ref.folder.is_dir():
             raise RefusedArtifact(f"adapter {ref.key.partition('#')[0]} was deleted meanwhile")
-        if ref.kind == "lora":
-            pairs = load_lora(ref.folder).modules
-            named = {name: (pair.a, pair.b, pair.scale) for name, pair in pairs.items()}
-            return Loaded(ref, deltas=stack_deltas(named, self._stacks, self.device))
+        check_content(ref.folder, ref.kind, *ref.digests)
         if ref.kind == "soft_prompt":
             embeddings = load_soft_prompt(ref.folder)
             return Loaded(ref, embeddings=embeddings.to(self.device, self.dtype))
-        learned = load_prefix(ref.folder, self._model.config)
-        return Loaded(ref, learned=learned.to(self.device, self.dtype))
+        if ref.kind == "prefix":
+            learned = load_prefix(ref.folder, self._model.config)
+            return Loaded(ref, learned=learned.to(self.device, self.dtype))
+        changes = load_changes(ref.folder)
+        deltas = stack_deltas(changes.pairs, self._layers.stacks, self.device)
+        lane = self._layers.lane(changes, self.device)
+        return Loaded(ref, deltas=deltas or None, lane=lane if lane else None)
 
     def add(self, loaded: Loaded) -> None:
         """Make an adapter usable by the next batch."""
-        self._loaded[loaded.ref.key] = loaded
+        key = loaded.ref.key
+        self._loaded[key] = loaded
         if loaded.deltas is not None:
-            self._adapters.loaded[loaded.ref.key] = loaded.deltas
+            self._low_rank.loaded[key] = loaded.deltas
+        if loaded.lane is not None:
+            self._lanes.loaded[key] = loaded.lane
 
     def remove(self, key: str) -> int:
         """Drop an adapter; returns the bytes freed. No sequence may be using it."""
-        loaded = self._loaded.pop(key)
-        if loaded.deltas is not None:
-            self._adapters.remove(key)
-        return loaded.bytes
+        self._low_rank.remove(key)
+        self._lanes.loaded.pop(key, None)
+        return self._loaded.pop(key).bytes
 
     @torch.inference_mode()
     def forward(self, batch: Batch) -> Computed:
@@ -138,13 +150,16 @@ class Runner:
         """
         for sequence in batch.admitted:
             self._write_learned(sequence)
-        self._adapters.begin(_segments(batch.slices))
         last, scored, at = [], [], 0
         for piece in batch.slices:
             if piece.samples:
                 last.append(at + piece.count - 1)
             scored += [at + position - piece.start for position in piece.scored]
             at += piece.count
+        rows = _segments((piece.sequence, piece.count) for piece in batch.slices)
+        sampled = [(piece.sequence, 1) for piece in batch.slices if piece.samples]
+        self._low_rank.begin(rows)
+        self._lanes.begin(rows, _segments(chain(sampled, ((p.sequence, len(p.scored)) for p in batch.slices))))
         step = attention.plan(batch.slices, self.store, self.device)
         positions = [p for piece in batch.slices for p in range(piece.start, piece.start + piece.count)]
         output = self._model(
@@ -207,7 +222,7 @@ class Runner:
                 virtual.append((len(ids), embeddings[piece.start : piece.start + piece.count]))
                 ids += [0] * min(-first, piece.count)
             ids += sequence.tokens[max(0, first) : max(0, first + piece.count)]
-        hidden: Tensor = self._embed(torch.tensor([ids], device=self.device))
+        hidden = self._layers.embedding(torch.tensor([ids], device=self.device))
         for at, embeddings in virtual:
             hidden[0, at : at + embeddings.shape[0]] = embeddings
         return hidden
@@ -272,15 +287,16 @@ def choose_threads(threads: int) -> int:
     return chosen
 
 
-def _segments(slices: tuple[Slice, ...]) -> list[Segment]:
+def _segments(owners: Iterable[tuple[Sequence, int]]) -> list[Segment]:
+    """The rows that belong to weight adapters, from who owns how many rows in turn; neighbours of one are joined."""
     segments: list[Segment] = []
     at = 0
-    for piece in slices:
-        weights_ref = piece.sequence.generation.weights
-        if weights_ref is not None:
-            if segments and segments[-1].key == weights_ref.key and segments[-1].end == at:
-                segments[-1] = Segment(weights_ref.key, segments[-1].start, at + piece.count)
+    for sequence, count in owners:
+        weights = sequence.generation.weights
+        if weights is not None and count:
+            if segments and segments[-1].key == weights.key and segments[-1].end == at:
+                segments[-1] = Segment(weights.key, segments[-1].start, at + count)
             else:
-                segments.append(Segment(weights_ref.key, at, at + piece.count))
-        at += piece.count
+                segments.append(Segment(weights.key, at, at + count))
+        at += count
     return segments

@@ -86,9 +86,12 @@ class Scheduler:
             queue.remove(sequence)
             self._drop_if_empty(sequence.group)
 
-    def next_batch(self, loaded: Collection[str]) -> Batch:
-        """The slices of the next step; empty when there is nothing to do. `loaded` are adapter keys in memory."""
-        admitted = self._admit(loaded)
+    def next_batch(self, loaded: Collection[str], held: Collection[str] = ()) -> Batch:
+        """The slices of the next step; empty when there is nothing to do.
+
+        `loaded` are the keys of adapters in memory; nothing new is admitted for those `held`, which are to leave it.
+        """
+        admitted = self._admit(loaded, held)
         budget = self.step_tokens
         slices: list[Slice] = []
         for sequence in sorted(self.running, key=lambda s: s.remaining > 1):  # decoding first; stable otherwise
@@ -112,9 +115,9 @@ class Scheduler:
                     ended.append(sequence)
         return ended
 
-    def _admit(self, loaded: Collection[str]) -> tuple[Sequence, ...]:
+    def _admit(self, loaded: Collection[str], held: Collection[str]) -> tuple[Sequence, ...]:
         admitted: list[Sequence] = []
-        ready = [group for group in self._waiting if all(not key or key in loaded for key in group)]
+        ready = [g for g in self._waiting if all(not key or (key in loaded and key not in held) for key in g)]
         while ready and len(self.running) < self.max_running:
             group = ready.pop(0)
             sequence = self._waiting[group][0]
@@ -179,7 +182,11 @@ class Scheduler:
 
 
 def _by_weights(slices: list[Slice]) -> list[Slice]:
+    """Lanes last, so that all rows the base model's own tensors compute stand together."""
     positions: Counter[str] = Counter()
     for piece in slices:
         positions[piece.sequence.group[0]] += piece.count
-    return sorted(slices, key=lambda piece: (positions[piece.sequence.group[0]], piece.sequence.group))
+    return sorted(
+        slices,
+        key=lambda piece: (piece.sequence.in_lane, positions[piece.sequence.group[0]], piece.sequence.group),
+    )

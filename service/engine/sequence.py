@@ -104,6 +104,12 @@ class Sequence:
         return frozenset(sampling.stop_token_ids).union(() if sampling.ignore_eos else self.generation.eos_ids)
 
     @property
+    def in_lane(self) -> bool:
+        """Whether its weight adapter has whole tensors in place of the base model's."""
+        weights = self.generation.weights
+        return weights is not None and weights.kind in ("merged", "checkpoint")
+
+    @property
     def group(self) -> tuple[str, str]:
         """What it shares weights and prefix with; turns are taken between groups."""
         weights, prefix = self.generation.weights, self.generation.prefix
@@ -136,7 +142,7 @@ class Sequence:
     def extend_hashes(self, block_size: int) -> None:
         """Bring `hashes` up to all full blocks of known positions.
 
-        The chain starts from everything that decides KV besides the tokens: lane, weights, prefix, tenant namespace.
+        The chain starts from everything that decides KV besides the tokens: weights, prefix, tenant namespace.
         """
         while (len(self.hashes) + 1) * block_size <= self.length:
             start = len(self.hashes) * block_size
@@ -144,8 +150,7 @@ class Sequence:
             self.hashes.append(_digest(before, self._identity(start, start + block_size)))
 
     def _root(self) -> bytes:
-        lane = "base"
-        return _digest(b"", [lane, *self.group, self.generation.namespace])
+        return _digest(b"", [*self.group, self.generation.namespace])
 
     def _identity(self, start: int, end: int) -> list[int]:
         """What stands at positions [start, end): token ids, or -1 - i for the i-th virtual token."""

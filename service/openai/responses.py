@@ -301,7 +301,9 @@ class ModelCard(BaseModel):
     root: str | None = None
     parent: str | None = None
     max_model_len: int
-    kind: Literal["base", "lora", "soft_prompt", "prefix", "index", "template", "combination", "embedding"]
+    kind: Literal[
+        "base", "lora", "merged", "checkpoint", "soft_prompt", "prefix", "index", "template", "combination", "embedding"
+    ]
 
 
 class ModelList(BaseModel):

@@ -40,7 +40,7 @@ def router(parts: Parts) -> APIRouter:
         """Delete `name` with all its versions. Requests in flight finish; then its memory is free."""
         gone = await asyncio.to_thread(parts.adapters.remove, name)
         for version in gone:
-            await parts.engine.unload(reference(version).key)
+            await parts.engine.unload(reference(version.name, version.folder, version.manifest).key)
         return Deleted(name=name, versions=[str(version) for version in gone])
 
     return routes

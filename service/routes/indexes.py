@@ -10,8 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from indexer.store import IndexManifest
-from ragtune import errors
-from ragtune.errors import AlreadyRunning, RagtuneError
+from ragtune.errors import AlreadyRunning, RagtuneError, by_code
 from ragtune.mode import Ref, check_name
 from ragtune.roots import inside
 from ragtune.wire import Passage
@@ -111,5 +110,4 @@ def build_failure(stderr: str) -> RagtuneError:
         told = json.loads(last)
     except json.JSONDecodeError:
         return RagtuneError(f"the build failed: {last}")
-    known = {e.code: e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, RagtuneError)}
-    return known.get(told["code"], RagtuneError)(told["message"])
+    return by_code(told["code"], told["message"])

@@ -27,7 +27,7 @@ from service.app import create_app
 from service.catalog import Catalog
 from service.parts import Engine, Parts
 from tests.equivalence.harness import make_adapter
-from tests.fakes import EchoEngine, LetterEmbedder
+from tests.fakes import EchoEngine, LetterEmbedder, ThreadPreparer
 from tests.tiny import save_tiny, tiny_model
 
 DOCUMENTS = {
@@ -103,8 +103,16 @@ def database(settings: Settings, base: BaseModelInfo, peft_folders: Path, docume
     database.close()
 
 
+@pytest.fixture(scope="session")
+def preparer(base: BaseModelInfo) -> ThreadPreparer:
+    """Checks and probes adapters against the tiny model."""
+    return ThreadPreparer(base)
+
+
 @pytest.fixture
-def make_parts(settings: Settings, base: BaseModelInfo, tokenizer: Tokenizer, database: Database) -> Make:
+def make_parts(
+    settings: Settings, base: BaseModelInfo, tokenizer: Tokenizer, database: Database, preparer: ThreadPreparer
+) -> Make:
     """Parts over a given engine, with changed settings."""
 
     def make(engine: Engine | None = None, **changes: object) -> Parts:
@@ -121,6 +129,7 @@ def make_parts(settings: Settings, base: BaseModelInfo, tokenizer: Tokenizer, da
             catalog=Catalog(base, adapters, indexes, templates, changed.default_index),
             retriever=Retriever(LetterEmbedder()),
             engine=engine or EchoEngine(),
+            preparer=preparer,
         )
 
     return make

@@ -97,7 +97,8 @@ def expected(parts: Parts, references: dict[str, Reference], mode: str, ids: lis
     configuration = parts.catalog.resolve(mode)
     refs = {ref.key: ref for ref in (configuration.weights, configuration.prefix) if ref is not None}
     learned = "+".join(refs) or "base"
-    reference = references.setdefault(learned, Reference(tiny_model, refs))
+    folders = {key: ref.folder for key, ref in refs.items()}
+    reference = references.setdefault(learned, Reference(tiny_model, refs, folders))
     return reference.logits(learned, ids).log_softmax(dim=-1)
 
 

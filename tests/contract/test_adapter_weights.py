@@ -52,7 +52,7 @@ def peft_deltas(model: PeftModel) -> dict[str, torch.Tensor]:
 
 def assert_same_deltas(folder: Path, family: str = "llama") -> None:
     expected = peft_deltas(load_with_peft(folder, family))
-    ours = load_lora(folder).modules
+    ours = load_lora(folder).pairs
     assert ours.keys() == expected.keys()
     for module, pair in ours.items():
         assert expected[module].abs().max() > 0
@@ -96,7 +96,7 @@ def test_lora_modules_are_named_as_in_every_family(family: str, tmp_path: Path) 
     folder = save_adapter(LoraConfig(r=2, target_modules="all-linear"), tmp_path / "adapter", family)
     assert_same_deltas(folder, family)
     linear = {name for name, module in tiny_model(family).named_modules() if isinstance(module, nn.Linear)}
-    assert load_lora(folder).modules.keys() == linear - {"lm_head"}
+    assert load_lora(folder).pairs.keys() == linear - {"lm_head"}
     base = describe(save_tiny(tmp_path / "base", family), tmp_path, "tiny")
     assert inspect(folder, base).target_modules == tuple(sorted(ALL))
 

@@ -13,7 +13,7 @@ from ragtune.wire import Sampling
 from service.engine.client import EngineClient, Stream
 from service.engine.messages import AdapterRef, Generation, Logprobs
 from service.parts import Engine
-from tests.equivalence.harness import make_adapter
+from tests.equivalence.harness import make_ref
 from tests.fakes import EchoEngine
 from tests.tiny import save_tiny, tiny_model
 
@@ -35,7 +35,7 @@ async def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def lora(tmp_path_factory: pytest.TempPathFactory) -> AdapterRef:
-    return make_adapter(tiny_model(), "plain", tmp_path_factory.mktemp("plain"))
+    return make_ref(tiny_model(), "plain", tmp_path_factory.mktemp("plain"))
 
 
 def generation(name: str, sampling: Sampling = FIVE, **options: object) -> Generation:
@@ -143,7 +143,7 @@ async def test_prompts_that_cannot_be_served_fail_alone(engine: Engine) -> None:
 
 
 async def test_virtual_tokens_fill_the_window(engine: Engine, tmp_path: Path) -> None:
-    soft = make_adapter(tiny_model(), "soft", tmp_path)
+    soft = make_ref(tiny_model(), "soft", tmp_path)
     room = engine.info.max_model_len - 20 - soft.virtual_tokens
     for new, fits in ((room, True), (room + 1, False)):
         stream = await engine.admit(generation(f"virtual-{new}", Sampling(max_tokens=new), prefix=soft))

@@ -23,7 +23,7 @@ from ragtune.settings import Settings
 from ragtune.wire import Sampling
 from service.engine.client import EngineClient, Stream
 from service.engine.messages import AdapterRef, Generation
-from tests.equivalence.harness import make_adapter
+from tests.equivalence.harness import make_ref
 from tests.tiny import save_tiny, tiny_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -130,7 +130,7 @@ async def test_a_token_outside_the_vocabulary_is_refused(engine: EngineClient) -
 async def test_an_adapter_is_loaded_by_its_first_request_and_unloaded_on_demand(
     engine: EngineClient, tmp_path: Path
 ) -> None:
-    ref = make_adapter(tiny_model(), "plain", tmp_path / "plain")
+    ref = make_ref(tiny_model(), "plain", tmp_path / "plain")
     base = await collect(await engine.admit(generation("without", Sampling(max_tokens=8, ignore_eos=True))))
     mine = await collect(await engine.admit(generation("with", Sampling(max_tokens=8, ignore_eos=True), weights=ref)))
     assert mine != base

@@ -42,7 +42,7 @@ from ragtune.wire import Sampling
 from service.catalog import Catalog
 from service.parts import Parts
 from service.pipeline import Ask, prepare
-from tests.fakes import EchoEngine, LetterEmbedder
+from tests.fakes import EchoEngine, LetterEmbedder, ThreadPreparer
 from tests.tiny import FAMILIES, save_tiny
 
 PAD = 2
@@ -227,9 +227,9 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
         (tmp_path / "docs" / f"{letter}.md").write_text(f"# {letter}\n\n" + f"{letter * 5} <|im_end|> " * 4)
     index = build_index(tmp_path / "docs", "letters", indexes, LetterEmbedder()).version
     template = templates.add("brief", 'system = "Be brief."')
-    engine = EchoEngine()
+    engine, preparer = EchoEngine(), ThreadPreparer(base)
     catalog = Catalog(base, adapters, indexes, templates, None)
-    parts = Parts(settings, base, tokenizer, adapters, indexes, templates, catalog, retriever, engine)
+    parts = Parts(settings, base, tokenizer, adapters, indexes, templates, catalog, retriever, engine, preparer)
 
     asked = [Example(id=letter, query=f"{letter}{letter}?", answers=("x",)) for letter in "abf"]
     search = partial(retriever.search, index, top_k=settings.top_k)

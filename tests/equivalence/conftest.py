@@ -1,6 +1,7 @@
 """Engines and references that the equivalence proofs share: every family, and, marked slow, the embedded SmolLM2."""
 
 import tempfile
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -8,12 +9,22 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from adapters.base_model import locate_base_model
+from adapters.base_model import describe, locate_base_model
+from adapters.preparing import Preparing
 from adapters.tokenizer import load_tokenizer
 from ragtune.demo.company import write_company
 from ragtune.settings import Settings
-from tests.equivalence.harness import ADAPTERS, Reference, Rig, Setup, make_adapter
-from tests.tiny import FAMILIES, tiny_model
+from tests.equivalence.harness import (
+    ADAPTERS,
+    CHECKPOINTS,
+    Reference,
+    Rig,
+    Setup,
+    make_adapter,
+    make_checkpoint,
+    register,
+)
+from tests.tiny import FAMILIES, save_tiny, tiny_model
 
 SMOLLM2 = "smollm2"
 SCALES = {"encoded": 0.15}  # P-tuning's encoder then gives embeddings as large as a token's, as training leaves them
@@ -25,15 +36,18 @@ def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     family = request.param
     folder = tmp_path_factory.mktemp(family)
     if family == SMOLLM2:
-        text = company_text()
-        refs = {
-            name: make_adapter(embedded_model(), name, folder / name, SCALES.get(name, 0.02), text) for name in ADAPTERS
-        }
-        exact = Reference(lambda: embedded_model().double(), refs)
-        return Rig(embedded_model(), refs, text=text), Reference(embedded_model, refs, exact)
-    fresh = partial(tiny_model, family)
-    refs = {name: make_adapter(fresh(), name, folder / name) for name in ADAPTERS}
-    return Rig(fresh(), refs), Reference(fresh, refs)
+        base = locate_base_model(Settings.load({}))
+        fresh, text, scales = embedded_model, company_text(), defaultdict(lambda: 0.02, SCALES)
+    else:
+        base = describe(save_tiny(folder / "base", family), folder / "cache", family)
+        fresh, text, scales = partial(tiny_model, family), None, defaultdict(lambda: 0.1)
+    made = folder / "made"
+    sources = {name: make_adapter(fresh(), name, made / name, scales[name], text) for name in ADAPTERS}
+    sources |= {name: make_checkpoint(fresh(), name, made / name, scales[name]) for name in CHECKPOINTS}
+    preparing = Preparing(base)
+    refs = {name: register(preparing, name, source, folder / "store" / name) for name, source in sources.items()}
+    exact = Reference(lambda: fresh().double(), refs, sources) if family == SMOLLM2 else None
+    return Rig(fresh(), refs, text=text), Reference(fresh, refs, sources, exact)
 
 
 def embedded_model() -> PreTrainedModel:

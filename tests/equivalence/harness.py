@@ -18,19 +18,27 @@ from pathlib import Path
 
 import torch
 from peft import (
+    AdaLoraConfig,
+    IA3Config,
+    LoHaConfig,
+    LoKrConfig,
     LoraConfig,
+    OFTConfig,
     PeftConfig,
     PeftModel,
     PrefixTuningConfig,
     PromptEncoderConfig,
     PromptTuningConfig,
     TaskType,
+    VeraConfig,
     get_peft_model,
 )
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
+from adapters.preparing import Preparing
 from ragtune.wire import Sampling
+from service.catalog import reference
 from service.engine.engine import Engine
 from service.engine.kv_blocks import KVBlocks
 from service.engine.messages import (
@@ -50,6 +58,7 @@ from tests.tiny import VOCAB
 
 TOLERANCE = 1e-4
 MARGIN = 1e-3
+PREFIXES = ("soft_prompt", "prefix")
 
 LORA = TaskType.CAUSAL_LM
 ADAPTERS: dict[str, PeftConfig] = {
@@ -64,6 +73,23 @@ ADAPTERS: dict[str, PeftConfig] = {
         alpha_pattern={"up_proj": 32, "^model.layers.2.self_attn.q_proj": 1},
     ),
     "narrow": LoraConfig(task_type=LORA, r=2, lora_alpha=6, target_modules=["o_proj", "down_proj"]),
+    "dressed": LoraConfig(
+        task_type=LORA,
+        r=4,
+        target_modules=["q_proj", "down_proj", "embed_tokens"],
+        bias="all",
+        modules_to_save=["lm_head", "norm"],
+    ),
+    "biased": LoraConfig(task_type=LORA, r=4, target_modules=["k_proj", "o_proj"], bias="lora_only", lora_bias=True),
+    "dora": LoraConfig(task_type=LORA, r=4, target_modules="all-linear", use_dora=True),
+    "ia3": IA3Config(
+        task_type=LORA, target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]
+    ),
+    "loha": LoHaConfig(task_type=LORA, r=4, target_modules=["q_proj", "up_proj"]),
+    "lokr": LoKrConfig(task_type=LORA, r=4, target_modules=["v_proj", "down_proj"], modules_to_save=["lm_head"]),
+    "oft": OFTConfig(task_type=LORA, oft_block_size=4, target_modules=["q_proj", "k_proj", "v_proj"]),
+    "adalora": AdaLoraConfig(task_type=LORA, init_r=6, total_step=10, target_modules=["o_proj", "gate_proj"]),
+    "vera": VeraConfig(task_type=LORA, r=4, target_modules=["q_proj", "v_proj"], d_initial=1.0),
     "soft": PromptTuningConfig(task_type=LORA, num_virtual_tokens=20),
     "encoded": PromptEncoderConfig(task_type=LORA, num_virtual_tokens=5, encoder_hidden_size=16),
     "prefix": PrefixTuningConfig(task_type=LORA, num_virtual_tokens=7),
@@ -79,13 +105,18 @@ MODES = (
     "plain+soft",
     "patterned+prefix",
     "narrow+encoded",
+    "dressed",
+    "dora",
+    "partial",
+    "full+soft",
 )
-_KINDS = {"PROMPT_TUNING": "soft_prompt", "P_TUNING": "soft_prompt", "PREFIX_TUNING": "prefix", "LORA": "lora"}
+KINDS = ("biased", "ia3", "loha", "lokr", "oft", "adalora", "vera", "full")
+CHECKPOINTS = ("partial", "full")
 
 
 def make_adapter(
     model: PreTrainedModel, name: str, folder: Path, scale: float = 0.1, text: list[int] | None = None
-) -> AdapterRef:
+) -> Path:
     """Train nothing, but give every weight of a PEFT adapter a random value, and let PEFT save it.
 
     With `text`, a soft prompt or prefix begins as that of its tokens, as a training would.
@@ -101,8 +132,34 @@ def make_adapter(
             weight = wrapped.prompt_encoder["default"].embedding.weight
             weight += _learned_as(model, name, text[: weight.shape[0]]).reshape_as(weight)
     wrapped.save_pretrained(folder)
-    kind = _KINDS[str(config.peft_type).removeprefix("PeftType.")]
-    return AdapterRef(f"{name}@1", folder, kind, getattr(config, "num_virtual_tokens", 0) or 0)  # type: ignore[arg-type]
+    return folder
+
+
+def make_ref(model: PreTrainedModel, name: str, folder: Path) -> AdapterRef:
+    """Such a LoRA, soft prompt or prefix as the engine takes it, unregistered."""
+    kind = {"soft": "soft_prompt", "encoded": "soft_prompt", "prefix": "prefix"}.get(name, "lora")
+    virtual = getattr(ADAPTERS[name], "num_virtual_tokens", 0)
+    return AdapterRef(f"{name}@1", make_adapter(model, name, folder), kind, virtual)  # type: ignore[arg-type]
+
+
+def make_checkpoint(model: PreTrainedModel, name: str, folder: Path, scale: float = 0.1) -> Path:
+    """A fine-tune of `model`, saved whole: "partial" changed the top quarter of the layers, "full" everything."""
+    generator = torch.Generator().manual_seed(len(name))
+    layers = model.config.num_hidden_layers
+    top = tuple(f"model.layers.{layer}." for layer in range(layers - layers // 4, layers))
+    with torch.no_grad():
+        for parameter_name, parameter in model.named_parameters():
+            if name == "full" or parameter_name.startswith(top):
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.add_(noise * parameter.std(), alpha=scale)
+    model.save_pretrained(folder)
+    return folder
+
+
+def register(preparing: Preparing, name: str, source: Path, folder: Path) -> AdapterRef:
+    """What the registry makes of an adapter's folder, for the engine."""
+    folder.mkdir(parents=True)
+    return reference(name, folder, preparing.prepare(source.resolve(), folder))
 
 
 def _learned_as(model: PreTrainedModel, name: str, tokens: list[int]) -> Tensor:
@@ -121,17 +178,24 @@ class Reference:
     `exact` is the same in float64, where the reference's own rounding matters.
     """
 
-    def __init__(self, fresh: object, refs: Mapping[str, AdapterRef], exact: "Reference | None" = None) -> None:
+    def __init__(
+        self,
+        fresh: object,
+        refs: Mapping[str, AdapterRef],
+        sources: Mapping[str, Path],
+        exact: "Reference | None" = None,
+    ) -> None:
         self._fresh = fresh
         self._refs = refs
+        self._sources = sources
         self._exact = exact
         self._wrapped: dict[str, torch.nn.Module] = {}
 
     def logits(self, mode: str, tokens: list[int]) -> Tensor:
         """(len(tokens), vocabulary) logits of `tokens` under `mode`."""
         parts = [] if mode == "base" else mode.split("+")
-        weights = next((p for p in parts if self._refs[p].kind == "lora"), None)
-        prefix = next((p for p in parts if self._refs[p].kind != "lora"), None)
+        weights = next((p for p in parts if self._refs[p].kind not in PREFIXES), None)
+        prefix = next((p for p in parts if self._refs[p].kind in PREFIXES), None)
         ids = torch.tensor([tokens])
         with torch.no_grad():
             if prefix is None:
@@ -162,8 +226,12 @@ class Reference:
         key = name or "base"
         if key not in self._wrapped:
             model = self._fresh()  # type: ignore[operator]
-            if name is not None:
-                model = PeftModel.from_pretrained(model, str(self._refs[name].folder))
+            if name in CHECKPOINTS:
+                model = AutoModelForCausalLM.from_pretrained(
+                    self._sources[name], dtype=model.dtype, attn_implementation="eager"
+                )
+            elif name is not None:
+                model = PeftModel.from_pretrained(model, str(self._sources[name]))
             self._wrapped[key] = model.eval()
         return self._wrapped[key]
 
@@ -218,13 +286,16 @@ class Rig:
         self.runner = RecordingRunner(model.to(device), 256, torch.device(device))
         self.outcomes: dict[str, Outcome] = {}
         self.finished: dict[str, object] = {}
+        self.refused: dict[str, str] = {}
         self.engine = self.restart(step_tokens=step_tokens, cache=cache)
 
     def restart(self, *, step_tokens: int = 512, cache: bool = True) -> Engine:
-        """A new scheduler with an empty cache over the same model."""
+        """A new scheduler with an empty cache over the same model, and no adapter in memory."""
+        for key in list(self.runner.loaded):
+            self.runner.remove(key)
         scheduler = Scheduler(KVBlocks(256, BLOCK), step_tokens, 64, cache)
         self.engine = Engine(scheduler, self.runner, ThreadPoolExecutor(1), time.monotonic, 1024)
-        self.outcomes, self.runner.record = {}, {}
+        self.outcomes, self.refused, self.runner.record = {}, {}, {}
         return self.engine
 
     def prompts(self, count: int, seed: int, shortest: int = 1, longest: int = 70) -> list[list[int]]:
@@ -252,8 +323,8 @@ class Rig:
             request_id,
             tuple(prompt),
             sampling,
-            weights=next((ref for ref in parts if ref.kind == "lora"), None),
-            prefix=next((ref for ref in parts if ref.kind != "lora"), None),
+            weights=next((ref for ref in parts if ref.kind not in PREFIXES), None),
+            prefix=next((ref for ref in parts if ref.kind in PREFIXES), None),
             **options,  # type: ignore[arg-type]
         )
         self.outcomes[request_id] = Outcome()
@@ -263,12 +334,13 @@ class Rig:
         """One step of the engine."""
         self.take(self.engine.step())
 
-    def run(self) -> dict[str, Outcome]:
-        """Step until nothing is left to do."""
+    def run(self, *, tolerant: bool = False) -> dict[str, Outcome]:
+        """Step until nothing is left to do. Unless `tolerant`, every adapter must have loaded."""
         deadline = time.monotonic() + 120
         while self.engine.busy:
             self.step()
             assert time.monotonic() < deadline, "the engine does not come to an end"
+        assert tolerant or not self.refused, self.refused
         for request_id, outcome in self.outcomes.items():
             outcome.logits = self.runner.record.get(request_id, [])
         return self.outcomes
@@ -285,7 +357,7 @@ class Rig:
                 case Failed():
                     self.outcomes[event.request_id].failed = event
                 case LoadDone(key, error):
-                    assert error is None, f"{key}: {error}"
+                    self.refused |= {key: error} if error is not None else {}
                 case UnloadDone():
                     pass
                 case _:

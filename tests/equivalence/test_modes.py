@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from service.engine.attention import attend
 from service.engine.messages import AdapterRef
-from tests.equivalence.harness import MODES, Comparison, Setup
+from tests.equivalence.harness import KINDS, MODES, Comparison, Setup
 
 
 def compare(setup: Setup, requests: dict[str, tuple[str, list[int]]], what: str) -> None:
@@ -25,7 +25,7 @@ def compare(setup: Setup, requests: dict[str, tuple[str, list[int]]], what: str)
     comparison.report(what)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, *KINDS])
 def test_each_mode_alone_equals_peft(setup: Setup, mode: str) -> None:
     rig, _ = setup
     rig.restart()
@@ -61,7 +61,9 @@ def test_a_random_mix_of_all_modes_equals_each_alone(setup: Setup) -> None:
 def test_chunked_prefill_equals_whole(setup: Setup, step_tokens: int) -> None:
     rig, _ = setup
     rig.restart(step_tokens=step_tokens)
-    requests = {mode: (mode, prompt) for mode, prompt in zip(MODES, rig.prompts(10, seed=4, shortest=20), strict=True)}
+    requests = {
+        mode: (mode, prompt) for mode, prompt in zip(MODES, rig.prompts(len(MODES), seed=4, shortest=20), strict=True)
+    }
     for request_id, (mode, prompt) in requests.items():
         rig.admit(request_id, mode, prompt, new=3)
     rig.run()
@@ -86,7 +88,7 @@ def test_joining_and_leaving_midway_changes_nobody(setup: Setup) -> None:
     rig, _ = setup
     rig.restart(step_tokens=40)
     chance = random.Random(6)
-    requests = {str(i): (MODES[i % 10], prompt) for i, prompt in enumerate(rig.prompts(24, seed=7))}
+    requests = {str(i): (MODES[i % len(MODES)], prompt) for i, prompt in enumerate(rig.prompts(24, seed=7))}
     leaving = set(chance.sample(list(requests), 8))
     for request_id, (mode, prompt) in requests.items():
         rig.admit(request_id, mode, prompt, new=chance.randint(2, 10))
@@ -161,11 +163,11 @@ def test_an_unload_that_waits_is_not_forgotten_when_another_request_comes(setup:
     rig.admit("one", "narrow", rig.prompts(1, seed=12)[0], new=4)
     while not rig.outcomes["one"].tokens:
         rig.step()
-    assert rig.engine.unload("narrow@1") == []
+    assert rig.engine.unload(rig.refs["narrow"].key) == []
     rig.admit("two", "narrow", rig.prompts(1, seed=13)[0], new=4)
     rig.run()
     assert [len(rig.outcomes[name].tokens) for name in ("one", "two")] == [4, 4]
-    assert "narrow@1" not in rig.engine.stats().adapters
+    assert rig.refs["narrow"].key not in rig.engine.stats().adapters
 
 
 def test_unloading_waits_for_its_last_sequence_and_frees_all_bytes(setup: Setup, tmp_path: Path) -> None:
@@ -175,8 +177,8 @@ def test_unloading_waits_for_its_last_sequence_and_frees_all_bytes(setup: Setup,
     while not rig.outcomes["one"].tokens:
         rig.step()
     before = rig.engine.stats().adapter_bytes
-    assert rig.engine.unload("plain@1") == []
+    assert rig.engine.unload(rig.refs["plain"].key) == []
     rig.run()
-    assert "plain@1" not in rig.engine.stats().adapters
+    assert rig.refs["plain"].key not in rig.engine.stats().adapters
     assert before - rig.engine.stats().adapter_bytes > 0
     assert len(rig.outcomes["one"].tokens) == 4

@@ -1,0 +1,267 @@
+"""Proof at registration: what will be served is what PEFT and transformers compute, and it does something.
+
+A few fixed prompts go through three models: the base model, the adapter as its own library applies it, and the adapter
+as the engine's loading reads it, written out plainly. The second and third must agree. Adapters that PEFT merges get
+their lane here, from PEFT itself, with every tensor of the file accounted for.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers.utils import logging
+
+from adapters.base_model import BaseModelInfo
+from adapters.lane_file import write_lane
+from adapters.lora import HEAD
+from adapters.manifest import AdapterManifest, Proof
+from adapters.stored_tensors import WEIGHTS_FILE
+from adapters.tokenizer import load_tokenizer
+from adapters.weights import LoraPair, WeightChanges, load_changes, load_prefix, load_soft_prompt
+from ragtune.errors import RagtuneError, RefusedArtifact
+
+TOLERANCE = 1e-3  # of logits: an error of reading shows at once, rounding of a deep model stays below
+_NOTHING = 1e-6  # an effect that rounding alone could have
+_PROMPTS = (
+    "The warranty of a pump is 24 months from the day of delivery, unless",
+    "Question: Which planet is the largest one?\nAnswer:",
+)
+_LONGEST = 32  # tokens of a prompt
+
+
+class Prober:
+    """Probes adapters against one base model, which is loaded with the first. Not safe for several threads at once."""
+
+    def __init__(self, base: BaseModelInfo) -> None:
+        self._base = base
+
+    def prove(self, staged: Path, manifest: AdapterManifest, source: Path) -> AdapterManifest:
+        """The manifest with its proof, and with the lane of a merged kind written into `staged`.
+
+        `source` is where a checkpoint was taken from. Raises RefusedArtifact if the adapter's own library cannot load
+        it, if what the engine would compute is not the same, or if either is not finite.
+        """
+        plain = self._plain  # before anything could touch the base model
+        if manifest.kind == "merged":
+            manifest, reference = self._merge(staged, manifest)
+        elif manifest.kind == "checkpoint":
+            reference = self._logits(_load(source))
+        else:
+            reference = self._logits(self._with_peft(staged), last=True)
+        if not torch.equal(self._logits(self._model), plain):
+            del self._model  # loaded anew for the next one
+            raise RagtuneError("the probe changed its own base model; nothing was published")
+        ours = self._ours(staged, manifest)
+        return manifest.model_copy(update={"proof": self._compare(ours, reference, manifest)})
+
+    @cached_property
+    def _model(self) -> PreTrainedModel:
+        return _load(self._base.folder)
+
+    @cached_property
+    def _prompts(self) -> list[Tensor]:
+        tokenizer = load_tokenizer(self._base.folder)
+        return [torch.tensor([tokenizer.encode(prompt)[0][:_LONGEST]]) for prompt in _PROMPTS]
+
+    @cached_property
+    def _plain(self) -> Tensor:
+        return self._logits(self._model)
+
+    def _logits(self, model: nn.Module, *, last: bool = False) -> Tensor:
+        """(all positions, vocabulary) of the prompts; with `last`, those of their own tokens behind virtual ones."""
+        with torch.inference_mode():
+            rows = [(ids.shape[1], model(input_ids=ids).logits[0]) for ids in self._prompts]
+        return torch.cat([logits[-length:] if last else logits for length, logits in rows])
+
+    def _with_peft(self, folder: Path, own: Iterable[str] = ()) -> PeftModel:
+        """The adapter as PEFT applies it. Raises RefusedArtifact if PEFT cannot load it, or leaves a tensor over."""
+        stored = load_file(folder / WEIGHTS_FILE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what PEFT warns of is checked below, and by the inspection
+            try:
+                model = PeftModel.from_pretrained(_fork(self._model, [*own, *_written(stored)]), str(folder)).eval()
+                loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
+            except Exception as error:
+                raise RefusedArtifact(f"PEFT cannot load it: {_first_line(error)}") from error
+        _check_consumed(stored, loaded)
+        self._check_embeddings(stored)
+        return model
+
+    def _check_embeddings(self, stored: dict[str, Tensor]) -> None:
+        """PEFT saves the base model's embeddings beside a LoRA on them, and writes them back on loading.
+
+        Raises RefusedArtifact if they are not this base model's: a head tied to them would change as well.
+        """
+        for name, tensor in stored.items():
+            parameter = name.removeprefix("base_model.model.").replace(".base_layer.weight", ".weight")
+            if name.endswith(".base_layer.weight") and not torch.equal(
+                tensor.float(), self._model.get_parameter(parameter).float()
+            ):
+                raise RefusedArtifact(
+                    f"{WEIGHTS_FILE} carries embeddings under a LoRA that are not this base model's; save it with "
+                    "save_embedding_layers=False, or train them whole with modules_to_save"
+                )
+
+    def _merge(self, staged: Path, manifest: AdapterManifest) -> tuple[AdapterManifest, Tensor]:
+        """Write the lane that PEFT's merging makes; returns the logits of before the merge, too."""
+        model = self._with_peft(staged)
+        reference = self._logits(model)
+        lane = dict(_merged_layers(model))
+        for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items():
+            parameter = name.removeprefix("base_model.model.")
+            if parameter in self._base.shapes:
+                lane[parameter] = tensor.detach().float()
+        write_lane(staged, lane, "own" if f"{HEAD}.weight" in lane else "base")
+        memory = 4 * sum(tensor.numel() for tensor in lane.values())
+        return manifest.model_copy(update={"memory": memory}), reference
+
+    def _ours(self, staged: Path, manifest: AdapterManifest) -> Tensor:
+        if manifest.kind == "soft_prompt":
+            virtual = load_soft_prompt(staged)[None]
+            embed = self._model.get_input_embeddings()
+            with torch.inference_mode():
+                rows = [torch.cat([virtual, embed(ids)], dim=1) for ids in self._prompts]
+                return torch.cat([self._model(inputs_embeds=row).logits[0, virtual.shape[1] :] for row in rows])
+        if manifest.kind == "prefix":
+            learned = load_prefix(staged, self._model.config)  # (layers, 2, virtual, heads, dim)
+            pairs = [tuple(part.transpose(0, 1)[None] for part in layer) for layer in learned]
+            with torch.inference_mode():
+                caches = [DynamicCache(pairs) for _ in self._prompts]
+                rows = [
+                    self._model(input_ids=ids, past_key_values=cache).logits[0]
+                    for ids, cache in zip(self._prompts, caches, strict=True)
+                ]
+            return torch.cat(rows)
+        return self._logits(_apply(_fork(self._model), load_changes(staged)))
+
+    def _compare(self, ours: Tensor, reference: Tensor, manifest: AdapterManifest) -> Proof:
+        library = "transformers" if manifest.kind == "checkpoint" else "peft"
+        if not (ours.isfinite().all() and reference.isfinite().all()):
+            raise RefusedArtifact("its logits are not finite: the weights overflow; the training went wrong")
+        error = (ours - reference).abs().max().item()
+        if error > TOLERANCE:
+            raise RefusedArtifact(
+                f"what would be served differs from what {library} computes by {error:.2g} in its logits; this is a "
+                "fault of ragtune, or an adapter that uses something it does not know: please report it"
+            )
+        effect = (ours - self._plain).abs().max().item()
+        return Proof(
+            effect=effect,
+            error=error,
+            reference=f"{library} {version(library)}",
+            positions=len(ours),
+            inert=effect <= _NOTHING,
+        )
+
+
+@dataclass(frozen=True)
+class _Low:
+    """A hook that adds a low-rank change to what a layer puts out."""
+
+    pair: LoraPair
+
+    def __call__(self, _layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output + (inputs[0] @ self.pair.a.T) @ self.pair.b.T * self.pair.scale
+
+
+@dataclass(frozen=True)
+class _LowEmbedding:
+    """The same for the embeddings, which some models scale."""
+
+    pair: LoraPair
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        scale = self.pair.scale * float(getattr(layer, "embed_scale", 1.0))
+        return output + self.pair.a.T[inputs[0]] @ self.pair.b.T * scale
+
+
+def _apply(model: PreTrainedModel, changes: WeightChanges) -> PreTrainedModel:
+    """`model` with the changes as the engine reads them, each written out plainly."""
+    for parameter, tensor in changes.replaced.items():
+        module, _, name = parameter.rpartition(".")
+        setattr(model.get_submodule(module), name, nn.Parameter(tensor, requires_grad=False))
+    for module, pair in changes.pairs.items():
+        model.get_submodule(module).register_forward_hook(_Low(pair))
+    if changes.embedding is not None:
+        model.get_input_embeddings().register_forward_hook(_LowEmbedding(changes.embedding))
+    for module, bias in changes.added_biases.items():
+        model.get_submodule(module).register_forward_hook(_adds(bias))
+    return model
+
+
+def _adds(bias: Tensor) -> Callable[[nn.Module, object, Tensor], Tensor]:
+    return lambda _layer, _inputs, output: output + bias
+
+
+def _merged_layers(model: PeftModel) -> Iterable[tuple[str, Tensor]]:
+    """Each layer's weight as PEFT merges it, by parameter; the model's own weights stay as they are."""
+    for name, layer in model.named_modules():
+        if not isinstance(layer, BaseTunerLayer):
+            continue
+        linear = layer.get_base_layer()
+        if not isinstance(linear, nn.Linear):
+            raise RefusedArtifact(f"it changes {name}, which is no linear layer; that cannot be merged")
+        kept = {part: parameter.data for part, parameter in linear.named_parameters(recurse=False)}
+        for part, data in kept.items():
+            getattr(linear, part).data = data.clone()
+        try:
+            layer.merge(safe_merge=True)
+            for part, data in kept.items():  # IA3 scales the bias, too
+                merged = getattr(linear, part).data
+                if not torch.equal(merged, data):
+                    yield f"{name.removeprefix('base_model.model.')}.{part}", merged.detach().float()
+        except (ValueError, RuntimeError) as error:
+            raise RefusedArtifact(f"PEFT cannot merge {name}: {_first_line(error)}") from error
+        finally:
+            for part, data in kept.items():
+                getattr(linear, part).data = data
+
+
+def _check_consumed(stored: dict[str, Tensor], loaded: dict[str, Tensor]) -> None:
+    """Raises RefusedArtifact unless PEFT holds every tensor of the file, as it is there, and no other."""
+    wanted = {name for name in stored if ".base_layer." not in name and not name.endswith(".bias")}
+    missing = sorted(set(loaded) - set(stored))
+    extra = sorted(wanted - set(loaded))
+    if missing:
+        raise RefusedArtifact(f"{WEIGHTS_FILE} is incomplete: {missing[0]} is missing ({len(missing)} in all)")
+    if extra:
+        raise RefusedArtifact(f"{WEIGHTS_FILE}: {extra[0]} is no part of what adapter_config.json describes")
+    for name in sorted(wanted):
+        if not torch.equal(loaded[name].float(), stored[name].float()):
+            raise RefusedArtifact(f"{WEIGHTS_FILE}: PEFT does not take {name} as it is")
+
+
+def _written(stored: dict[str, Tensor]) -> list[str]:
+    """The base model's own parameters that loading this file writes to."""
+    names = (name.removeprefix("base_model.model.").replace(".base_layer.", ".") for name in stored)
+    return [name for name in names if name.endswith((".weight", ".bias"))]
+
+
+def _fork(model: PreTrainedModel, own: Iterable[str] = ()) -> PreTrainedModel:
+    """A copy of the model's structure that shares all its tensors but those named in `own`."""
+    copied = set(own)
+    shared = [tensor for name, tensor in model.named_parameters() if name not in copied]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*shared, *model.buffers())})
+
+
+def _load(folder: Path) -> PreTrainedModel:
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    )
+    return model.eval().requires_grad_(False)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
