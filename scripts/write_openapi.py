@@ -20,7 +20,7 @@ def document() -> dict[str, Any]:
     """The document of an application that has no models and is never asked."""
     nothing = cast(Any, None)
     settings = Settings.load({}, host="127.0.0.1")
-    parts = Parts(settings, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, Lifecycle())
+    parts = Parts(settings, *(nothing for _ in range(10)), Lifecycle())
     return create_app(parts).openapi()
 
 
