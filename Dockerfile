@@ -1,6 +1,7 @@
 # The service in a container: the environment is built in one stage, the second holds only what runs.
 #
 #   docker build -t ragtune .
+#   docker run --rm -v ragtune:/var/lib/ragtune ragtune key create me --scope admin      # prints the key, once
 #   docker run -p 8000:8000 -v ragtune:/var/lib/ragtune ragtune
 #
 # On Linux the registry's default torch carries CUDA libraries of several gigabytes. For an image without them,
@@ -45,4 +46,6 @@ VOLUME /var/lib/ragtune
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
-ENTRYPOINT ["ragtune", "serve", "--host", "0.0.0.0"]
+ENTRYPOINT ["ragtune"]
+# A container is reached from outside or not at all, so it listens on all addresses, and refuses to without a key.
+CMD ["serve", "--host", "0.0.0.0"]

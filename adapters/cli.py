@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from adapters.manifest import AdapterManifest
+from ragtune.audit import AuditLog
 from ragtune.home import live_server
-from ragtune.remote import call
+from ragtune.remote import call, service_key
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.terminal import print_json, print_table, results, say
@@ -37,8 +38,10 @@ def add(name: str, folder: Path, as_json: bool) -> None:
     from adapters.registry import Adapters
 
     settings = Settings.load()
-    adapters = Adapters(settings.home, Database(settings.database), locate_base_model(settings), roots=None)
+    database = Database(settings.database)
+    adapters = Adapters(settings.home, database, locate_base_model(settings), roots=None)
     version = adapters.add(name, folder)
+    AuditLog(database).command("adapter add", str(version))
     manifest = version.manifest
     if as_json:
         print_json({"version": str(version), "manifest": manifest})
@@ -72,14 +75,16 @@ def list_(as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
     """Delete adapter NAME with all its versions; a running service frees its memory."""
+    settings = Settings.load()
     versions = _versions().of(name)
     if not yes:
         click.confirm(f"delete {len(versions)} version(s) of adapter {name!r}?", abort=True)
-    server = live_server(Settings.load().home)
+    server = live_server(settings.home)
     if server:
-        call("DELETE", server, f"/v1/adapters/{name}")
+        call("DELETE", server, f"/v1/adapters/{name}", key=service_key(settings, server))
     else:
         _versions().delete(name)
+        AuditLog(Database(settings.database)).command("adapter remove", name)
     say(f"deleted {name}: {len(versions)} version(s)")
 
 
@@ -100,7 +105,9 @@ def train(recipe: Path, as_json: bool) -> None:
     """
     from adapters.train import mode_of, train_from_file
 
-    version = train_from_file(recipe, Settings.load())
+    settings = Settings.load()
+    version = train_from_file(recipe, settings)
+    AuditLog(Database(settings.database)).command("train", str(version))
     record = version.manifest.training
     if as_json:
         print_json({"version": str(version), "manifest": version.manifest})

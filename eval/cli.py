@@ -15,7 +15,7 @@ from eval.show import markdown, show
 from eval.suite import read_suite
 from eval.telling import telling
 from ragtune.errors import Unavailable
-from ragtune.remote import service_url
+from ragtune.remote import service_key, service_url
 from ragtune.settings import Settings
 from ragtune.terminal import print_json, progress, say
 
@@ -65,7 +65,8 @@ def run(suite: Path, url: str | None, out: Path | None, examples: int, wide: boo
             bar.describe(f"{arm}, {len(failures)} failed" if failures else arm)
             bar.advance()
 
-        seconds = asyncio.run(run_suite(read, target, folder, questions, advance))
+        key = service_key(settings, target)
+        seconds = asyncio.run(run_suite(read, target, folder, questions, advance, key=key))
     say(f"{total - len(failures)} of {total} questions answered in {seconds:.0f} s; the run is in {folder}")
     made = read_run(folder)
     _show(made, examples, wide=wide, as_json=as_json, as_markdown=False)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from eval.runfile import Model, Server
 from ragtune.errors import RefusedArtifact, Unavailable
 from ragtune.mode import Ref
+from ragtune.remote import authorization
 from ragtune.wire import Answer, ErrorEnvelope, QueryRequest
 
 RETRIES = 5
@@ -98,11 +99,14 @@ class Service:
 
 
 @asynccontextmanager
-async def connect(url: str, *, timeout: float, concurrency: int) -> AsyncIterator[Service]:
-    """A service at `url`, each request bounded by `timeout` seconds. Raises Unavailable for what is no URL."""
+async def connect(url: str, *, timeout: float, concurrency: int, key: str | None = None) -> AsyncIterator[Service]:
+    """A service at `url`, shown `key`, each request bounded by `timeout` seconds. Raises Unavailable for what is no
+    URL."""
     limits = httpx.Limits(max_connections=concurrency, keepalive_expiry=_KEEPALIVE)
     try:
-        client = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(timeout), limits=limits)
+        client = httpx.AsyncClient(
+            base_url=url, headers=authorization(key), timeout=httpx.Timeout(timeout), limits=limits
+        )
     except httpx.InvalidURL as error:
         raise Unavailable(f"{url!r} is no URL: {error}") from error
     async with client:

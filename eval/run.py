@@ -54,14 +54,22 @@ def plan(suite: Suite) -> list[list[Question]]:
     return planned
 
 
-async def run_suite(suite: Suite, url: str, folder: Path, questions: list[list[Question]], advance: Advance) -> float:
-    """Ask everything and write the run into `folder`; returns the seconds it took.
+async def run_suite(
+    suite: Suite,
+    url: str,
+    folder: Path,
+    questions: list[list[Question]],
+    advance: Advance,
+    *,
+    key: str | None = None,
+) -> float:
+    """Ask everything, showing `key`, and write the run into `folder`; returns the seconds it took.
 
     Raises Unavailable if no service answers or it goes away, and RefusedArtifact if it does not know an arm: that is
     told before any work.
     """
     began = time.monotonic()
-    async with connect(url, timeout=suite.timeout + _GRACE, concurrency=suite.concurrency) as service:
+    async with connect(url, timeout=suite.timeout + _GRACE, concurrency=suite.concurrency, key=key) as service:
         header = await _header(service, suite, url)
         with closing(RunWriter(folder)) as writer:
 

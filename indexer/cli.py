@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from indexer.store import Indexes, IndexManifest
+from ragtune.audit import AuditLog
 from ragtune.mode import Ref
 from ragtune.settings import Settings
 from ragtune.store import Database
@@ -34,7 +35,9 @@ def build(docs: Path, name: str, max_tokens: int, as_json: bool) -> None:
     """
     from indexer.build import build_with_progress  # brings torch; the other commands do without
 
-    built = build_with_progress(docs, name, Settings.load(), max_tokens)
+    settings = Settings.load()
+    built = build_with_progress(docs, name, settings, max_tokens)
+    AuditLog(Database(settings.database)).command("index build", str(built.version))
     manifest = built.version.manifest
     if as_json:
         print_json({"version": str(built.version), "unchanged": built.unchanged, "manifest": manifest})
@@ -95,10 +98,12 @@ def search(name: str, query: str, top_k: int, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(name: str, yes: bool) -> None:
     """Delete index NAME with all its versions."""
+    settings = Settings.load()
     versions = _indexes().versions.of(name)
     if not yes:
         click.confirm(f"delete {len(versions)} version(s) of index {name!r}?", abort=True)
     _indexes().versions.delete(name)
+    AuditLog(Database(settings.database)).command("index delete", name)
     say(f"deleted {name}: {len(versions)} version(s)")
 
 

@@ -3,6 +3,7 @@
     RagtuneError                     500 internal_error
     ├── InvalidRequest               400 invalid_request
     │   └── ContextLengthExceeded    400 context_length_exceeded
+    ├── Unauthorized                 401 unauthorized
     ├── Forbidden                    403 forbidden
     ├── UnknownName                  404 unknown_name
     ├── TooLarge                     413 too_large
@@ -48,8 +49,14 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class Unauthorized(RagtuneError):
+    """No API key, or one that is unknown, wrong or revoked."""
+
+    status, type, code = 401, "authentication_error", "unauthorized"
+
+
 class Forbidden(RagtuneError):
-    """The caller may not do this: a foreign Host or Origin header."""
+    """The caller may not do this: a key without the scope, a foreign Host or Origin, a path outside allowed roots."""
 
     status, type, code = 403, "permission_error", "forbidden"
 

@@ -4,17 +4,19 @@ The environment wins over the file. Settings are read once, frozen, and handed d
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from ragtune.errors import InvalidRequest, UnknownName
 
 PREFIX = "RAGTUNE_"
+_KEY = re.compile(r"[\x21-\x7e]+")  # what may stand in a header
 EMBEDDED = "embedded"
 
 
@@ -45,6 +47,8 @@ class Settings(BaseModel):
         default=(), description="folders an index may be built from over HTTP, comma separated"
     )
 
+    api_key: SecretStr | None = Field(default=None, description="what the commands show a service that asks for a key")
+
     default_index: str | None = Field(default=None, description="the index a bare 'rag' means, if there are several")
     passage_tokens: int = Field(default=250, ge=16, description="token budget for passages in a prompt")
     top_k: int = Field(default=4, ge=1, le=100, description="passages retrieved at most")
@@ -64,6 +68,13 @@ class Settings(BaseModel):
     )
     drain: float = Field(default=30.0, ge=0, description="seconds to finish requests after SIGTERM")
 
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not _KEY.fullmatch(key.get_secret_value()):
+            raise ValueError("this cannot be a key: it is empty, or holds blanks or letters beyond ASCII")
+        return key
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
         """Settings from the TOML file and the environment, `overrides` (command line) winning over both.
@@ -82,7 +93,8 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise InvalidRequest(f"setting {name}: {first['msg']} (got {first['input']!r})", param=name) from error
+            got = "" if name == "api_key" else f" (got {first['input']!r})"
+            raise InvalidRequest(f"setting {name}: {first['msg']}{got}", param=name) from error
 
     @property
     def database(self) -> Path:

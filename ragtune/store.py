@@ -34,7 +34,35 @@ def _resources_and_versions(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_resources_and_versions,)  # append only
+def _keys_and_audit(connection: Connection) -> None:
+    connection.execute(
+        text(
+            """CREATE TABLE api_key (
+                   id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, secret_sha256 TEXT NOT NULL, scopes TEXT NOT NULL,
+                   tenant TEXT NOT NULL, created TEXT NOT NULL, revoked TEXT)"""
+        )
+    )
+    connection.execute(text("CREATE UNIQUE INDEX api_key_in_use ON api_key (name) WHERE revoked IS NULL"))
+    connection.execute(
+        text(
+            """CREATE TABLE audit (
+                   number INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, who TEXT, key TEXT, tenant TEXT,
+                   method TEXT NOT NULL, path TEXT NOT NULL, status INTEGER, request_id TEXT)"""
+        )
+    )
+    for change in ("UPDATE", "DELETE"):
+        connection.execute(
+            text(
+                f"""CREATE TRIGGER audit_refuses_{change.lower()} BEFORE {change} ON audit
+                    BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END"""
+            )
+        )
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (  # append only
+    _resources_and_versions,
+    _keys_and_audit,
+)
 
 
 class Database:

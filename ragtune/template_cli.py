@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ragtune.audit import AuditLog
 from ragtune.errors import RefusedArtifact
 from ragtune.mode import Ref
 from ragtune.settings import Settings
@@ -35,7 +36,9 @@ def add(name: str, file: Path, as_json: bool) -> None:
     Example:
       ragtune template add few-shot few-shot.toml
     """
+    settings = Settings.load()
     version = _templates().add(name, _read(file))
+    AuditLog(Database(settings.database)).command("template add", str(version))
     if as_json:
         print_json(_summary(version))
     else:

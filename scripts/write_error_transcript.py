@@ -72,6 +72,8 @@ class Transcript:
     def shown(self, text: str) -> str:
         """Without this machine's folders, and without what changes from run to run."""
         text = text.replace(str(self.place), "/home/you").replace(sys.prefix, "/home/you/ragtune/.venv")
+        text = re.sub(r"rt-K[0-9A-F]{10}-[0-9a-f]{64}", "rt-K5E1F0A2B3C-0123...cdef", text)
+        text = re.sub(r"\bK[0-9A-F]{10}\b", "K5E1F0A2B3C", text)
         return re.sub(r"127\.0\.0\.1:\d{5}", "127.0.0.1:8000", text)
 
 
@@ -105,6 +107,9 @@ def write(transcript: Transcript) -> None:
     section("The port is taken")
     with socket.create_server(("127.0.0.1", 8123)):
         run("ragtune serve --port 8123")
+
+    section("Listening where others come by, without an API key")
+    run("ragtune serve --host 0.0.0.0")
 
     section("No service is running")
     run("ragtune query 'How long is the warranty?'", RAGTUNE_PORT="8124")
@@ -157,6 +162,14 @@ def write(transcript: Transcript) -> None:
         run(post.format("completions", '{"model": "base", "prompt": "Once", "suffix": "upon a time"}'))
         run(f"curl -s {url}/v1/models -H 'host: evil.example'")
         run("ragtune serve --port 8125")
+
+        section("No API key, a wrong one, one without the scope", "From the first key on, everyone needs one.")
+        run("ragtune key create support-app --scope query | tee key")
+        run(f"curl -s {url}/v1/models")
+        run(f"curl -s {url}/v1/models -H 'authorization: Bearer rt-K5E1F0A2B3C-wrong'")
+        run(f'curl -s -X DELETE {url}/v1/adapters/support-lora -H "authorization: Bearer $(cat key)"')
+        run("ragtune key create support-app --scope admin")
+        run("ragtune key revoke suport-app")
 
     section("A broken suite")
     (place / "suite.toml").write_text(

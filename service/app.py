@@ -5,12 +5,14 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 
 from service import errors
+from service.access import Access, Doors
+from service.auditing import Audited
 from service.border import Border, whole_characters
 from service.documented import ALWAYS, describe, refusals
 from service.openai import completions, embeddings
 from service.openai.responses import ChatChunk
 from service.parts import Parts
-from service.routes import adapters, health, indexes, models, query, templates, tokens
+from service.routes import adapters, audit, health, indexes, models, query, templates, tokens
 
 _TAGS = [
     {"name": "openai", "description": "What OpenAI's clients speak; `model` is the mode."},
@@ -19,6 +21,7 @@ _TAGS = [
     {"name": "adapters", "description": "LoRAs, soft prompts and prefixes as versions behind a name."},
     {"name": "indexes", "description": "Knowledge indexes as versions behind a name."},
     {"name": "templates", "description": "Prompt templates as versions behind a name."},
+    {"name": "audit", "description": "Who changed something."},
     {"name": "health", "description": "Whether it lives, and whether it takes requests."},
 ]
 
@@ -35,7 +38,7 @@ def create_app(parts: Parts) -> FastAPI:
     )
     errors.install(app)
     describe(app, ChatChunk)
-    for router in (
+    guarded = (
         completions.router(parts),
         embeddings.router(parts),
         tokens.router(parts),
@@ -44,9 +47,15 @@ def create_app(parts: Parts) -> FastAPI:
         adapters.router(parts),
         indexes.router(parts),
         templates.router(parts),
-        health.router(parts),
-    ):
-        app.include_router(router)
+        audit.router(parts),
+    )
+    open_to_all = health.router(parts)
+    for router in guarded:
+        app.include_router(router, responses=refusals(401))
+    app.include_router(open_to_all)
+    doors = Doors((*guarded, open_to_all))
     hosts = frozenset({*parts.settings.allowed_hosts, parts.settings.host} - {"0.0.0.0", "::"})
+    app.add_middleware(Access, doors=doors, gate=parts.gate)  # the one added last stands outermost
     app.add_middleware(Border, hosts=hosts, lifecycle=parts.lifecycle)
+    app.add_middleware(Audited, doors=doors, audit=parts.audit)
     return app

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragtune.errors import Forbidden, InvalidRequest, RagtuneError, TooLarge, Unavailable
 from ragtune.wire import Answer
+from service.access import HEALTH
 from service.errors import refuse
 from service.parts import Lifecycle
 
@@ -29,7 +30,6 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _BODIES = ("application/json", "application/toml")
-_OPEN_WHILE_DRAINING = ("/healthz", "/readyz", "/health")
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Border:
             line = {"time": now, "request_id": name, "method": scope["method"], "path": scope["path"]}
             line |= {"status": status, "ms": round(1e3 * (time.monotonic() - started), 1)}
             line |= scope["ragtune.note"].fields
-            log.log(logging.DEBUG if scope["path"] in _OPEN_WHILE_DRAINING else logging.INFO, json.dumps(line))
+            log.log(logging.DEBUG if scope["path"] in HEALTH else logging.INFO, json.dumps(line))
 
     def _refusal(self, scope: Scope, headers: Headers) -> RagtuneError | None:
         if not self._any_host and _host(headers.get("host", "")) not in self._hosts:
@@ -128,7 +128,7 @@ class Border:
             takes = _BODIES if scope["path"].startswith("/v1/templates/") else _BODIES[:1]
             if scope["method"] != "DELETE" and kind not in takes:
                 return InvalidRequest(f"send the body with Content-Type: {_BODIES[0]}")
-        if self._lifecycle.draining and scope["path"] not in _OPEN_WHILE_DRAINING:
+        if self._lifecycle.draining and scope["path"] not in HEALTH:
             return Unavailable("the service is shutting down")
         return None
 

@@ -2,7 +2,7 @@
 
 import click
 
-from ragtune.remote import call, service_url
+from ragtune.remote import call, service_key, service_url
 from ragtune.settings import Settings
 from ragtune.terminal import print_json, print_table, results
 from ragtune.wire import Answer, CompareResponse
@@ -82,7 +82,9 @@ def compare(
 
 
 def _ask(url: str | None, path: str, body: dict[str, object]) -> object:
-    return call("POST", service_url(Settings.load(), url), path, body)
+    settings = Settings.load()
+    target = service_url(settings, url)
+    return call("POST", target, path, body, key=service_key(settings, target))
 
 
 def _line(answer: Answer) -> str:

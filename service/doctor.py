@@ -18,6 +18,7 @@ import click
 
 from ragtune.errors import RagtuneError
 from ragtune.home import live_server
+from ragtune.keys import Keys
 from ragtune.settings import EMBEDDED, PREFIX, Settings
 from ragtune.terminal import print_json, results
 from ragtune.versions import Versions
@@ -113,7 +114,7 @@ def _folder(name: str, path: Path) -> Finding:
 
 
 def _server(settings: Settings) -> Finding:
-    return Finding("folders", "server on this home", live_server(settings.home) or "none running")
+    return _guarded("folders", "server on this home", lambda: live_server(settings.home) or "none running")
 
 
 def _base(settings: Settings, fingerprints: dict[str, str]) -> str:
@@ -155,6 +156,13 @@ def _store(settings: Settings, fingerprints: dict[str, str]) -> Iterator[Finding
     made_for = {str(version): version.manifest.embedding_fingerprint for version in indexes}
     yield _registered("index", made_for, fingerprints, "rebuild it, or set RAGTUNE_EMBEDDING_MODEL back")
     yield Finding("store", "template", ", ".join(map(str, templates)) or "none")
+    yield Finding("store", "API key", _keys(Keys(database)))
+
+
+def _keys(keys: Keys) -> str:
+    if not keys.ever():
+        return "none was ever made: everyone on this machine may do everything"
+    return ", ".join(key.name for key in keys.known() if key.revoked is None) or "all are revoked: nobody may ask"
 
 
 def _registered(kind: str, made_for: dict[str, str], fingerprints: dict[str, str], remedy: str) -> Finding:

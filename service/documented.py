@@ -17,6 +17,7 @@ from ragtune.errors import (
     RagtuneError,
     StorageFull,
     TooLarge,
+    Unauthorized,
     Unavailable,
     UnknownName,
 )
@@ -33,8 +34,9 @@ _REFUSALS: dict[int, tuple[str, RagtuneError]] = {
             param="messages",
         ),
     ),
+    401: ("No API key, or one that is wrong or revoked.", Unauthorized("this API key is unknown, wrong or revoked")),
     403: (
-        "A foreign Host or Origin, or a path outside the allowed roots.",
+        "A key without the scope, a foreign Host or Origin, or a path outside the allowed roots.",
         Forbidden("requests from other web pages are not accepted"),
     ),
     404: (

@@ -20,7 +20,11 @@ _PARAMS = {
     "/v1/query": {"messages": "query"},
     "/v1/compare": {"messages": "query", "mode": "modes"},
 }
-_RETRY_AFTER = {429: "1", 503: "5"}  # status: seconds
+_HEADERS = {  # by status; seconds after which to try again, and how to say who one is
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "1"},
+    503: {"Retry-After": "5"},
+}
 _LONGEST = 1000  # characters of a message
 
 
@@ -34,8 +38,7 @@ def envelope(error: RagtuneError) -> ErrorEnvelope:
 
 def refuse(error: RagtuneError) -> Response:
     """The whole answer for an error of the tree."""
-    headers = {"Retry-After": _RETRY_AFTER[error.status]} if error.status in _RETRY_AFTER else None
-    return JSONResponse(envelope(error).model_dump(), error.status, headers)
+    return JSONResponse(envelope(error).model_dump(), error.status, _HEADERS.get(error.status))
 
 
 def as_event(request: Request, error: Exception) -> ErrorEnvelope:

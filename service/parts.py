@@ -10,8 +10,10 @@ from adapters.registry import Adapters
 from adapters.tokenizer import Tokenizer
 from indexer.retriever import Retriever
 from indexer.store import Indexes
+from ragtune.audit import AuditLog
 from ragtune.settings import Settings
 from ragtune.templates import Templates
+from service.access import Gate
 from service.catalog import Catalog
 from service.engine.client import Stream
 from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Generation
@@ -86,4 +88,6 @@ class Parts:
     retriever: Retriever
     engine: Engine
     preparer: Preparer
+    gate: Gate
+    audit: AuditLog
     lifecycle: Lifecycle = field(default_factory=Lifecycle)

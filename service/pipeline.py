@@ -51,6 +51,7 @@ class Ask:
     passage_tokens: int | None = None
     deadline: float | None = None
     request_id: str = ""
+    namespace: str = field(kw_only=True)  # the tenant's: only its own prompts share a prefix cache
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ async def _admit(ask: Ask, composed: Composed, parts: Parts) -> list[Prepared]:
                 prefix=composed.configuration.prefix,
                 eos_ids=parts.tokenizer.eos_ids,
                 deadline=min(ask.deadline or parts.settings.deadline, parts.settings.deadline),
+                namespace=ask.namespace,
             )
             stream = await parts.engine.admit(generation)
             prepared.append(Prepared(f"gen-{unique}", ask, composed, stream))

@@ -16,12 +16,15 @@ from adapters.tokenizer import load_tokenizer
 from indexer.embedding import load_embedder
 from indexer.retriever import Retriever
 from indexer.store import Indexes
-from ragtune.errors import InvalidRequest
+from ragtune.audit import AuditLog
+from ragtune.errors import InvalidRequest, RagtuneError
 from ragtune.home import announce
+from ragtune.keys import Keys
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.templates import Templates
 from ragtune.terminal import say
+from service.access import Gate, is_loopback
 from service.app import create_app
 from service.catalog import Catalog
 from service.engine.client import EngineClient
@@ -85,20 +88,21 @@ def serve_until_stopped(settings: Settings) -> None:
     for noisy in ("httpx", "sentence_transformers"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     url = _url(listening)
-    with listening, announce(settings.home, url):
+    with listening, announce(settings.home, url) as token:
+        gate = Gate(Keys(Database(settings.database)), is_loopback(listening.getsockname()[0]), token)
         base = locate_base_model(settings)
         # What uvicorn took over from us is raised again once it has ended; by then there is nothing left to do.
         for taken in (signal.SIGTERM, signal.SIGINT):
             signal.signal(taken, lambda *_: None)
-        asyncio.run(_serve(settings, base, listening, url))
+        asyncio.run(_serve(settings, base, listening, url, gate))
     say("stopped")
 
 
-async def _serve(settings: Settings, base: BaseModelInfo, listening: socket.socket, url: str) -> None:
+async def _serve(settings: Settings, base: BaseModelInfo, listening: socket.socket, url: str, gate: Gate) -> None:
     """Answer 503 while the models load, then requests, until a signal comes."""
     server = DrainingServer(Doorway())
     serving = asyncio.create_task(server.serve(sockets=[listening]))
-    loading = asyncio.create_task(_load(settings, base))
+    loading = asyncio.create_task(_load(settings, base, gate))
     try:
         await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
@@ -111,7 +115,7 @@ async def _serve(settings: Settings, base: BaseModelInfo, listening: socket.sock
         await _unload(loading)
 
 
-async def _load(settings: Settings, base: BaseModelInfo) -> Parts:
+async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
     """All parts. The engine and the embedding model load side by side."""
     say(f"loading {base.id} and the embedding model ...")
     database = Database(settings.database)
@@ -141,6 +145,8 @@ async def _load(settings: Settings, base: BaseModelInfo) -> Parts:
         retriever=Retriever(embedder),
         engine=engine,
         preparer=ProverProcess(base, settings.cache),
+        gate=gate,
+        audit=AuditLog(database),
     )
 
 
@@ -157,16 +163,25 @@ def _welcome(parts: Parts, url: str) -> None:
     base = parts.base
     say(f"\nragtune serves {base.id}{f' ({base.note})' if base.note else ''} at {url}")
     say(f"modes: {', '.join(parts.catalog.modes())} - join them with '+'\n")
-    say(f"""try:  curl -s {url}/v1/query -H 'content-type: application/json' -d '{{"query": "Who are you?"}}'\n""")
+    open_to_all = parts.gate.loopback and not parts.gate.keys.ever()
+    if open_to_all:
+        say("no API key was ever made: everyone on this machine may do everything")
+    key = "" if open_to_all else " -H 'authorization: Bearer '$RAGTUNE_API_KEY"
+    say(f"""try:  curl -s {url}/v1/query{key} -H 'content-type: application/json' -d '{{"query": "Who are you?"}}'\n""")
 
 
 def _listen(settings: Settings) -> socket.socket:
+    """A listening socket. Raises InvalidRequest if it cannot be had, or would let others in without a key."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
+        _refuse_to_stand_open(listening.getsockname()[0], settings)  # by the address that the name has led to
         listening.listen(2048)
+    except RagtuneError:
+        listening.close()
+        raise
     except OSError as error:
         listening.close()
         reason = error.strerror or str(error)
@@ -175,6 +190,15 @@ def _listen(settings: Settings) -> socket.socket:
             "stop what uses it, or choose another with --port or RAGTUNE_PORT"
         ) from error
     return listening
+
+
+def _refuse_to_stand_open(address: str, settings: Settings) -> None:
+    if not is_loopback(address) and not Keys(Database(settings.database)).usable():
+        raise InvalidRequest(
+            f"others can reach {address}, and there is no API key in use; make one with "
+            "'ragtune key create NAME --scope query', or listen on 127.0.0.1",
+            param="host",
+        )
 
 
 def _url(listening: socket.socket) -> str:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ragtune.wire import Answer
+from service.access import needs, tenant
 from service.border import note_answers, request_id
 from service.disconnect import unless_gone
 from service.documented import GENERATING, refusals, streamed
@@ -35,6 +36,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.post(
         "/v1/chat/completions",
+        dependencies=[needs("query")],
         response_model=ChatCompletion,
         responses=streamed("A chat completion", ChatChunk) | refusals(*GENERATING),
     )
@@ -64,6 +66,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.post(
         "/v1/completions",
+        dependencies=[needs("query")],
         response_model=Completion,
         responses=streamed("A completion", Completion) | refusals(*GENERATING),
     )
@@ -110,6 +113,7 @@ def _chat_ask(body: ChatRequest, request: Request) -> Ask:
         count=body.choices,
         max_tokens=body.new_tokens,
         deadline=body.deadline,
+        namespace=tenant(request),
         request_id=request_id(request),
     )
 
@@ -130,6 +134,7 @@ def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) ->
         count=body.choices,
         max_tokens=16 if body.max_tokens is None else body.max_tokens,  # OpenAI's default on this route
         deadline=body.deadline,
+        namespace=tenant(request),
         request_id=request_id(request),
     )
     ids = [parts.tokenizer.encode_completion(p) if isinstance(p, str) else p for p in prompts]

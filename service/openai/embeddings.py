@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from indexer.embedding import Vectors
 from ragtune.errors import ContextLengthExceeded, DeadlineExceeded, InvalidRequest, Overloaded, UnknownName
 from ragtune.wire import Count
+from service.access import needs
 from service.border import note
 from service.disconnect import unless_gone
 from service.documented import refusals
@@ -100,7 +101,7 @@ def router(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["openai"])
     embedding = _Queue(parts)
 
-    @routes.post("/v1/embeddings", responses=refusals(400, 404, 413, 429, 504))
+    @routes.post("/v1/embeddings", dependencies=[needs("query")], responses=refusals(400, 404, 413, 429, 504))
     async def embeddings(body: EmbeddingRequest, request: Request) -> EmbeddingList:
         """Embed texts with the model that retrieval uses."""
         refuse_known(body.model_extra, _NOT_HERE)

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from adapters.manifest import AdapterManifest
 from ragtune.mode import Ref
+from service.access import needs
 from service.catalog import reference
 from service.documented import NAMED, refusals
 from service.parts import Parts
@@ -17,12 +18,12 @@ def router(parts: Parts) -> APIRouter:
     """/v1/adapters."""
     routes = APIRouter(prefix="/v1/adapters", tags=["adapters"])
 
-    @routes.get("")
+    @routes.get("", dependencies=[needs("query")])
     async def adapters_list() -> list[Described[AdapterManifest]]:
         """The current version of every adapter."""
         return [Described.of(version) for version in parts.adapters.current()]
 
-    @routes.put("/{name}", responses=refusals(*NAMED, 413, 422, 507))
+    @routes.put("/{name}", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 413, 422, 507))
     async def adapters_put(name: Name, body: FromPath) -> Described[AdapterManifest]:
         """Register a PEFT folder as the next version of `name`, and load it; requests in flight keep theirs.
 
@@ -30,12 +31,12 @@ def router(parts: Parts) -> APIRouter:
         """
         return Described.of(await register(parts, name, body.path))
 
-    @routes.get("/{name}", responses=refusals(*NAMED))
+    @routes.get("/{name}", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def adapters_get(name: Name) -> Described[AdapterManifest]:
         """The version `name` or `name@version` means."""
         return Described.of(parts.adapters.get(Ref.parse(name, "adapter")))
 
-    @routes.delete("/{name}", responses=refusals(*NAMED))
+    @routes.delete("/{name}", dependencies=[needs("adapters:write")], responses=refusals(*NAMED))
     async def adapters_delete(name: Name) -> Deleted:
         """Delete `name` with all its versions. Requests in flight finish; then its memory is free."""
         gone = await asyncio.to_thread(parts.adapters.remove, name)

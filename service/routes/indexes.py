@@ -14,6 +14,7 @@ from ragtune.errors import AlreadyRunning, RagtuneError, by_code
 from ragtune.mode import Ref, check_name
 from ragtune.roots import inside
 from ragtune.wire import Passage
+from service.access import needs
 from service.documented import NAMED, refusals
 from service.parts import Parts
 from service.routes.described import Deleted, Described, FromPath, Name
@@ -44,29 +45,29 @@ def router(parts: Parts) -> APIRouter:
     routes = APIRouter(prefix="/v1/indexes", tags=["indexes"])
     building: set[str] = set()
 
-    @routes.get("")
+    @routes.get("", dependencies=[needs("query")])
     async def indexes_list() -> list[Described[IndexManifest]]:
         """The current version of every index."""
         return [Described.of(version) for version in parts.indexes.versions.current()]
 
-    @routes.get("/{name}", responses=refusals(*NAMED))
+    @routes.get("/{name}", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def indexes_get(name: Name) -> Described[IndexManifest]:
         """The version `name` or `name@version` means."""
         return Described.of(parts.indexes.resolve(Ref.parse(name, "index")))
 
-    @routes.delete("/{name}", responses=refusals(*NAMED))
+    @routes.delete("/{name}", dependencies=[needs("index:write")], responses=refusals(*NAMED))
     async def indexes_delete(name: Name) -> Deleted:
         """Delete `name` with all its versions."""
         gone = await asyncio.to_thread(parts.indexes.versions.delete, name)
         return Deleted(name=name, versions=[str(version) for version in gone])
 
-    @routes.post("/{name}/search", responses=refusals(*NAMED, 413, 422))
+    @routes.post("/{name}/search", dependencies=[needs("query")], responses=refusals(*NAMED, 413, 422))
     async def indexes_search(name: Name, body: SearchRequest) -> list[Passage]:
         """The passages nearest to a query."""
         version = parts.indexes.resolve(Ref.parse(name, "index"))
         return await asyncio.to_thread(parts.retriever.search, version, body.query, body.top_k)
 
-    @routes.post("/{name}/builds", responses=refusals(*NAMED, 413, 422, 423, 507))
+    @routes.post("/{name}/builds", dependencies=[needs("index:write")], responses=refusals(*NAMED, 413, 422, 423, 507))
     async def indexes_build(name: Name, body: FromPath) -> Published:
         """Build the next version from a folder, in a process of its own, and publish it. Answers when it is live."""
         check_name(name, "index")

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi import Path as PathParameter
 
+from service.access import needs
 from service.documented import refusals
 from service.openai.responses import ModelCard, ModelList
 from service.parts import Parts
@@ -22,12 +23,12 @@ def router(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["openai"])
     started = int(time.time())
 
-    @routes.get("/v1/models")
+    @routes.get("/v1/models", dependencies=[needs("query")])
     async def models() -> ModelList:
         """The base model, every adapter, index and template, which can be combined with '+'; the embedding model."""
         return ModelList(data=_cards(parts, started))
 
-    @routes.get("/v1/models/{id:path}", responses=refusals(400, 404, 422))
+    @routes.get("/v1/models/{id:path}", dependencies=[needs("query")], responses=refusals(400, 404, 422))
     async def model(id: ModelId) -> ModelCard:  # noqa: A002 - the name in the OpenAI API
         """One of them, or any combination; 404 with near matches if a part of it is unknown."""
         for card in _cards(parts, started):

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request
 from ragtune.prompt import Message
 from ragtune.wire import Answer, Ask, CompareRequest, CompareResponse, QueryRequest, Sampling
 from service import pipeline
+from service.access import needs, tenant
 from service.border import note_answers, request_id
 from service.disconnect import unless_gone
 from service.documented import GENERATING, refusals
@@ -15,14 +16,14 @@ def router(parts: Parts) -> APIRouter:
     """The two routes."""
     routes = APIRouter(tags=["query"])
 
-    @routes.post("/v1/query", responses=refusals(*GENERATING))
+    @routes.post("/v1/query", dependencies=[needs("query")], responses=refusals(*GENERATING))
     async def query(body: QueryRequest, request: Request) -> Answer:
         """Answer one question in one mode."""
         ((_, answer),) = await unless_gone(request, pipeline.answer_all([_ask(body, body.mode, request)], parts))
         note_answers(request, [answer])
         return answer
 
-    @routes.post("/v1/compare", responses=refusals(*GENERATING))
+    @routes.post("/v1/compare", dependencies=[needs("query")], responses=refusals(*GENERATING))
     async def compare(body: CompareRequest, request: Request) -> CompareResponse:
         """Answer one question in several modes, computed together; if one mode cannot be had, none runs."""
         asks = [_ask(body, mode, request) for mode in body.modes]
@@ -43,5 +44,6 @@ def _ask(body: Ask, mode: str, request: Request) -> pipeline.Ask:
         top_k=body.top_k,
         passage_tokens=body.passage_tokens,
         deadline=body.deadline,
+        namespace=tenant(request),
         request_id=request_id(request),
     )

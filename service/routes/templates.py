@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ragtune.errors import InvalidRequest
 from ragtune.mode import Ref
 from ragtune.templates import TemplateManifest
+from service.access import needs
 from service.documented import NAMED, POSTED, refusals
 from service.parts import Parts
 from service.routes.described import Described, Name
@@ -37,17 +38,22 @@ def router(parts: Parts) -> APIRouter:
     """/v1/templates."""
     routes = APIRouter(prefix="/v1/templates", tags=["templates"])
 
-    @routes.get("")
+    @routes.get("", dependencies=[needs("query")])
     async def templates_list() -> list[Described[TemplateManifest]]:
         """The current version of every template."""
         return [Described.of(version) for version in parts.templates.versions.current()]
 
-    @routes.put("/{name}", openapi_extra={"requestBody": _TOML_OR_JSON}, responses=refusals(*POSTED, 422, 507))
+    @routes.put(
+        "/{name}",
+        dependencies=[needs("adapters:write")],
+        openapi_extra={"requestBody": _TOML_OR_JSON},
+        responses=refusals(*POSTED, 422, 507),
+    )
     async def templates_put(name: Name, request: Request) -> Described[TemplateManifest]:
         """Publish a template as the next version of `name`: its TOML as it is, or as `toml` in a JSON object."""
         return Described.of(await asyncio.to_thread(parts.templates.add, name, await _toml(request)))
 
-    @routes.get("/{name}", responses=refusals(*NAMED))
+    @routes.get("/{name}", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def templates_get(name: Name) -> Described[TemplateManifest]:
         """The version `name` or `name@version` means."""
         return Described.of(parts.templates.get(Ref.parse(name, "template")))

@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_
 
 from ragtune.errors import InvalidRequest
 from ragtune.wire import Sampling
+from service.access import needs, tenant
 from service.border import request_id
 from service.documented import refusals
 from service.limits import check_length, check_vocabulary
@@ -92,7 +93,7 @@ def router(parts: Parts) -> APIRouter:
     """The two routes."""
     routes = APIRouter(tags=["tokens"])
 
-    @routes.post("/tokenize", responses=refusals(400, 404, 413, 422))
+    @routes.post("/tokenize", dependencies=[needs("query")], responses=refusals(400, 404, 413, 422))
     async def tokenize(body: TokenizeRequest, request: Request) -> TokenizeResponse:
         """Show the tokens of a text, or the whole prompt that messages become in a mode."""
         refuse_known(body.model_extra, _NOT_HERE)
@@ -103,7 +104,7 @@ def router(parts: Parts) -> APIRouter:
                     "messages have what the chat template writes, and nothing is added", param="add_special_tokens"
                 )
             messages = tuple(message.flat() for message in body.messages)
-            ask = Ask(body.model, Sampling(), messages, request_id=request_id(request))
+            ask = Ask(body.model, Sampling(), messages, request_id=request_id(request), namespace=tenant(request))
             ids = list((await compose(ask, parts)).prompt.token_ids)
         else:
             parts.catalog.resolve(body.model)
@@ -118,7 +119,7 @@ def router(parts: Parts) -> APIRouter:
             token_strs=parts.tokenizer.names(ids) if body.return_token_strs else None,
         )
 
-    @routes.post("/detokenize", responses=refusals(400, 404, 413, 422))
+    @routes.post("/detokenize", dependencies=[needs("query")], responses=refusals(400, 404, 413, 422))
     async def detokenize(body: DetokenizeRequest) -> DetokenizeResponse:
         """Show the text of token ids."""
         parts.catalog.resolve(body.model)

@@ -20,9 +20,12 @@ from adapters.tokenizer import Tokenizer, load_tokenizer
 from indexer.build import build_index
 from indexer.retriever import Retriever
 from indexer.store import Indexes
+from ragtune.audit import AuditLog
+from ragtune.keys import Keys
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.templates import Templates
+from service.access import Gate
 from service.app import create_app
 from service.catalog import Catalog
 from service.parts import Engine, Parts
@@ -44,7 +47,7 @@ ADAPTERS = {
 }
 
 Make = Callable[..., Parts]
-Serve = Callable[[Parts], AbstractAsyncContextManager[str]]
+Serve = Callable[..., AbstractAsyncContextManager[str]]
 Call = Callable[[Parts], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
@@ -115,7 +118,7 @@ def make_parts(
 ) -> Make:
     """Parts over a given engine, with changed settings."""
 
-    def make(engine: Engine | None = None, **changes: object) -> Parts:
+    def make(engine: Engine | None = None, gate: Gate | None = None, **changes: object) -> Parts:
         changed = settings.model_copy(update=changes)
         adapters = Adapters(settings.home, database, base, changed.adapter_roots)
         indexes, templates = Indexes(settings.home, database), Templates(settings.home, database)
@@ -130,6 +133,8 @@ def make_parts(
             retriever=Retriever(LetterEmbedder()),
             engine=engine or EchoEngine(),
             preparer=preparer,
+            gate=gate or Gate(Keys(database), loopback=True),
+            audit=AuditLog(database),
         )
 
     return make
@@ -166,8 +171,8 @@ def serve() -> Serve:
     """A real uvicorn server on a free port, in the test's own event loop; gives its URL."""
 
     @asynccontextmanager
-    async def serving(parts: Parts) -> AsyncIterator[str]:
-        listening = socket.create_server(("127.0.0.1", 0))
+    async def serving(parts: Parts, port: int = 0) -> AsyncIterator[str]:
+        listening = socket.create_server(("127.0.0.1", port))
         server = uvicorn.Server(uvicorn.Config(create_app(parts), log_config=None, lifespan="off"))
         running = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:

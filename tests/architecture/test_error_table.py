@@ -9,6 +9,7 @@ TABLE = {  # code: (status, type), as the HTTP surface documents them
     "internal_error": (500, "server_error"),
     "invalid_request": (400, "invalid_request_error"),
     "context_length_exceeded": (400, "invalid_request_error"),
+    "unauthorized": (401, "authentication_error"),
     "forbidden": (403, "permission_error"),
     "unknown_name": (404, "not_found_error"),
     "too_large": (413, "invalid_request_error"),

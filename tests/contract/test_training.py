@@ -30,8 +30,10 @@ from adapters.training_loop import batch_loss, plan
 from indexer.build import build_index
 from indexer.retriever import Retriever
 from indexer.store import Indexes
+from ragtune.audit import AuditLog
 from ragtune.errors import RefusedArtifact, UnknownName
 from ragtune.examples import Example
+from ragtune.keys import Keys
 from ragtune.prompt import Message
 from ragtune.settings import Settings
 from ragtune.store import Database
@@ -39,6 +41,7 @@ from ragtune.template import Template
 from ragtune.templates import Templates
 from ragtune.versions import Versions
 from ragtune.wire import Sampling
+from service.access import Gate
 from service.catalog import Catalog
 from service.parts import Parts
 from service.pipeline import Ask, prepare
@@ -229,14 +232,17 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     template = templates.add("brief", 'system = "Be brief."')
     engine, preparer = EchoEngine(), ThreadPreparer(base)
     catalog = Catalog(base, adapters, indexes, templates, None)
-    parts = Parts(settings, base, tokenizer, adapters, indexes, templates, catalog, retriever, engine, preparer)
+    gate, audit = Gate(Keys(database), loopback=True), AuditLog(database)
+    stores = (adapters, indexes, templates)
+    parts = Parts(settings, base, tokenizer, *stores, catalog, retriever, engine, preparer, gate, audit)
 
     asked = [Example(id=letter, query=f"{letter}{letter}?", answers=("x",)) for letter in "abf"]
     search = partial(retriever.search, index, top_k=settings.top_k)
     trained = render_all(asked, template.manifest.template, tokenizer, search, settings.passage_tokens, 10_000).items
     for example, item in zip(asked, trained, strict=True):
         messages = (Message(role="user", content=example.query),)
-        (prepared,) = await prepare(Ask("prompt:brief+rag:letters", Sampling(), messages, max_tokens=1), parts)
+        ask = Ask("prompt:brief+rag:letters", Sampling(), messages, max_tokens=1, namespace="")
+        (prepared,) = await prepare(ask, parts)
         assert 0 < len(prepared.composed.passages) < settings.top_k  # some were found, and the budget cut some
         assert engine.generations[-1].token_ids == item.prompt
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ragtune.errors import AlreadyRunning
-from ragtune.home import announce, live_server
+from ragtune.home import announce, live_server, live_token
 
 URL = "http://127.0.0.1:8123"
 ANNOUNCE_AND_WAIT = """
@@ -34,6 +35,18 @@ def test_a_home_that_does_not_exist_has_no_server_and_is_made_by_the_first(tmp_p
     assert live_server(home) is None
     with announce(home, URL):
         assert live_server(home) == URL
+
+
+def test_the_token_beside_the_url_is_for_this_user_alone_and_another_one_each_time(tmp_path: Path) -> None:
+    (tmp_path / f".server.json.{os.getpid()}").write_text("left by a killed server with our process number")
+    tokens = set()
+    for _ in range(2):
+        with announce(tmp_path, URL) as token:
+            assert live_token(tmp_path) == token
+            assert stat.S_IMODE((tmp_path / "server.json").stat().st_mode) == 0o600
+            tokens.add(token)
+        assert live_token(tmp_path) is None
+    assert [len(token) for token in tokens] == [64, 64]
 
 
 def test_a_second_server_is_refused_and_told_where_the_first_one_is(tmp_path: Path) -> None:

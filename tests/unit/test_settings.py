@@ -74,6 +74,19 @@ def test_lists_are_separated_by_commas_in_the_environment_and_plain_in_the_file(
     assert settings.adapter_roots == (Path("/data/one"), Path("/data/two"))
 
 
+def test_a_key_is_shown_nowhere() -> None:
+    settings = Settings.load({"RAGTUNE_API_KEY": "rt-K1-secret"})
+    assert settings.api_key is not None and settings.api_key.get_secret_value() == "rt-K1-secret"
+    assert "secret" not in repr(settings) + str(settings.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("key", ["", "two secrets", "secret\n", "geheimniß"])
+def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"setting api_key: .*cannot be a key") as caught:
+        Settings.load({"RAGTUNE_API_KEY": key})
+    assert "secret" not in caught.value.message
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings.load({}).port = 1
