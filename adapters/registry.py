@@ -9,6 +9,7 @@ from adapters.inspection import inspect
 from adapters.manifest import RECORD_FILE, AdapterManifest
 from adapters.peft_config import CONFIG_FILE
 from adapters.stored_tensors import WEIGHTS_FILE
+from ragtune import mode_aliases
 from ragtune.errors import RefusedArtifact
 from ragtune.mode import Ref, check_name
 from ragtune.roots import inside, real_path
@@ -26,7 +27,7 @@ class Adapters:
     """
 
     def __init__(self, home: Path, database: Database, base: BaseModelInfo, roots: Sequence[Path] | None) -> None:
-        self.versions = Versions(home, database, KIND, AdapterManifest)
+        self.versions = Versions(home, database, KIND, AdapterManifest, apart_from=mode_aliases.KIND)
         self._base = base
         self._roots = roots
 
