@@ -5,7 +5,9 @@ from pathlib import Path
 import click
 
 from indexer.store import Indexes, IndexManifest
+from ragtune.home import live_server
 from ragtune.mode import Ref
+from ragtune.remote import call
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.terminal import print_json, print_table, results, say
@@ -98,7 +100,11 @@ def delete(name: str, yes: bool) -> None:
     versions = _indexes().versions.of(name)
     if not yes:
         click.confirm(f"delete {len(versions)} version(s) of index {name!r}?", abort=True)
-    _indexes().versions.delete(name)
+    server = live_server(Settings.load().home)
+    if server:
+        call("DELETE", server, f"/v1/indexes/{name}")  # it lets the requests that search it finish
+    else:
+        _indexes().versions.delete(name)
     say(f"deleted {name}: {len(versions)} version(s)")
 
 

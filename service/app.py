@@ -10,7 +10,7 @@ from service.documented import ALWAYS, describe, refusals
 from service.openai import completions, embeddings
 from service.openai.responses import ChatChunk
 from service.parts import Parts
-from service.routes import adapters, health, indexes, models, query, templates, tokens
+from service.routes import adapters, health, indexes, models, modes, query, templates, tokens
 
 _TAGS = [
     {"name": "openai", "description": "What OpenAI's clients speak; `model` is the mode."},
@@ -19,6 +19,7 @@ _TAGS = [
     {"name": "adapters", "description": "LoRAs, soft prompts and prefixes as versions behind a name."},
     {"name": "indexes", "description": "Knowledge indexes as versions behind a name."},
     {"name": "templates", "description": "Prompt templates as versions behind a name."},
+    {"name": "modes", "description": "Aliases for whole modes."},
     {"name": "health", "description": "Whether it lives, and whether it takes requests."},
 ]
 
@@ -44,6 +45,7 @@ def create_app(parts: Parts) -> FastAPI:
         adapters.router(parts),
         indexes.router(parts),
         templates.router(parts),
+        modes.router(parts),
         health.router(parts),
     ):
         app.include_router(router)

@@ -58,6 +58,11 @@ def request_id(request: Request) -> str:
     return str(request.scope["ragtune.request_id"])
 
 
+def author(request: Request) -> str:
+    """Who is recorded as having made a change; empty where nobody had to say who they are."""
+    return str(request.scope.get("ragtune.author", ""))
+
+
 def note(request: Request, **fields: object) -> None:
     """Add to this request's log line."""
     request.scope["ragtune.note"].fields.update(fields)

@@ -13,6 +13,7 @@ from ragtune.templates import Templates
 from service.catalog import Catalog
 from service.engine.client import Stream
 from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Generation
+from service.pins import Pins
 
 
 class Engine(Protocol):
@@ -71,3 +72,4 @@ class Parts:
     retriever: Retriever
     engine: Engine
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    pins: Pins = field(default_factory=Pins)

@@ -7,6 +7,7 @@ from adapters.manifest import AdapterManifest
 from ragtune.versions import Version
 from service.catalog import reference
 from service.parts import Parts
+from service.pins import pin
 
 _KEPT = 2  # versions of an adapter that stay in memory; an older one is loaded again by the request that names it
 _unloading: set[asyncio.Task[int]] = set()
@@ -18,8 +19,11 @@ async def register(parts: Parts, name: str, folder: Path) -> Version[AdapterMani
     Raises what `Adapters.add` raises, and RefusedArtifact if the engine cannot load it.
     """
     version = await asyncio.to_thread(parts.adapters.add, name, folder)
-    await parts.engine.load(reference(version))
+    with parts.pins.hold([pin(version)]):  # whoever deletes it meanwhile waits, and frees what is loaded here
+        await parts.engine.load(reference(version))
     for old in parts.adapters.versions.of(name)[:-_KEPT]:
+        if old.current or old.aliases:
+            continue
         task = asyncio.create_task(parts.engine.unload(reference(old).key))  # waits for whoever uses it, we do not
         _unloading.add(task)
         task.add_done_callback(_unloading.discard)

@@ -18,6 +18,7 @@ from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.errors import InvalidRequest
 from ragtune.home import announce
+from ragtune.mode_aliases import ModeAliases
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.templates import Templates
@@ -136,7 +137,7 @@ async def _load(settings: Settings, base: BaseModelInfo) -> Parts:
         adapters=adapters,
         indexes=indexes,
         templates=templates,
-        catalog=Catalog(base, adapters, indexes, templates, settings.default_index),
+        catalog=Catalog(base, adapters, indexes, templates, ModeAliases(database), settings.default_index),
         retriever=Retriever(embedder),
         engine=engine,
     )

@@ -95,6 +95,7 @@ class Extension(BaseModel):
     versions: dict[str, str]
     passages: list[CitedPassage]
     passages_retrieved: int
+    notes: list[str] = Field(default=[], description="where an adapter is served otherwise than it was trained")
     virtual_tokens: int
     timings: Timings
     further: list["Extension"] | None = _optional("those of the further choices, in order")
@@ -107,6 +108,7 @@ class Extension(BaseModel):
             versions=answer.versions,
             passages=answer.passages,
             passages_retrieved=answer.passages_retrieved,
+            notes=answer.notes,
             virtual_tokens=answer.usage.virtual_tokens,
             timings=answer.timings,
             further=[cls.of(other) for other in further] or None,
@@ -301,7 +303,7 @@ class ModelCard(BaseModel):
     root: str | None = None
     parent: str | None = None
     max_model_len: int
-    kind: Literal["base", "lora", "soft_prompt", "prefix", "index", "template", "combination", "embedding"]
+    kind: Literal["base", "lora", "soft_prompt", "prefix", "index", "template", "combination", "embedding", "alias"]
 
 
 class ModelList(BaseModel):

@@ -20,6 +20,7 @@ from adapters.tokenizer import Tokenizer, load_tokenizer
 from indexer.build import build_index
 from indexer.retriever import Retriever
 from indexer.store import Indexes
+from ragtune.mode_aliases import ModeAliases
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.templates import Templates
@@ -118,7 +119,7 @@ def make_parts(settings: Settings, base: BaseModelInfo, tokenizer: Tokenizer, da
             adapters=adapters,
             indexes=indexes,
             templates=templates,
-            catalog=Catalog(base, adapters, indexes, templates, changed.default_index),
+            catalog=Catalog(base, adapters, indexes, templates, ModeAliases(database), changed.default_index),
             retriever=Retriever(LetterEmbedder()),
             engine=engine or EchoEngine(),
         )

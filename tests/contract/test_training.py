@@ -32,6 +32,7 @@ from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.errors import RefusedArtifact, UnknownName
 from ragtune.examples import Example
+from ragtune.mode_aliases import ModeAliases
 from ragtune.prompt import Message
 from ragtune.settings import Settings
 from ragtune.store import Database
@@ -41,7 +42,7 @@ from ragtune.versions import Versions
 from ragtune.wire import Sampling
 from service.catalog import Catalog
 from service.parts import Parts
-from service.pipeline import Ask, prepare
+from service.pipeline import Ask, prepare_all
 from tests.fakes import EchoEngine, LetterEmbedder
 from tests.tiny import FAMILIES, save_tiny
 
@@ -228,7 +229,7 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     index = build_index(tmp_path / "docs", "letters", indexes, LetterEmbedder()).version
     template = templates.add("brief", 'system = "Be brief."')
     engine = EchoEngine()
-    catalog = Catalog(base, adapters, indexes, templates, None)
+    catalog = Catalog(base, adapters, indexes, templates, ModeAliases(database), None)
     parts = Parts(settings, base, tokenizer, adapters, indexes, templates, catalog, retriever, engine)
 
     asked = [Example(id=letter, query=f"{letter}{letter}?", answers=("x",)) for letter in "abf"]
@@ -236,7 +237,7 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     trained = render_all(asked, template.manifest.template, tokenizer, search, settings.passage_tokens, 10_000).items
     for example, item in zip(asked, trained, strict=True):
         messages = (Message(role="user", content=example.query),)
-        (prepared,) = await prepare(Ask("prompt:brief+rag:letters", Sampling(), messages, max_tokens=1), parts)
+        (prepared,) = await prepare_all([Ask("prompt:brief+rag:letters", Sampling(), messages, max_tokens=1)], parts)
         assert 0 < len(prepared.composed.passages) < settings.top_k  # some were found, and the budget cut some
         assert engine.generations[-1].token_ids == item.prompt
 
