@@ -27,6 +27,7 @@ from ragtune.store import Database
 MANIFEST = "manifest.json"
 _CURRENT = """(SELECT CAST(m.target AS INTEGER) FROM move m
                WHERE m.kind = v.kind AND m.name = v.name AND m.alias = '' ORDER BY m.seq DESC LIMIT 1)"""
+_DIGITS = 19  # what SQLite takes as an integer has fewer
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -46,12 +47,6 @@ class Version(Generic[M]):
 
     def __str__(self) -> str:
         return f"{self.name}@{self.number}"
-
-    def answers_to(self, version: str | None) -> bool:
-        """Whether it is meant by what stands after the name's '@': a number, an alias, or nothing."""
-        if version is None:
-            return self.current
-        return version.lstrip("0") == str(self.number) or version in self.aliases
 
 
 class Versions(Generic[M]):
@@ -122,7 +117,9 @@ class Versions(Generic[M]):
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        return [version.name for version in self.current()]
+        with self._database.read() as connection:
+            query = text("SELECT DISTINCT name FROM version WHERE kind = :kind ORDER BY name")
+            return list(connection.execute(query, {"kind": self._kind}).scalars())
 
     def current(self) -> list[Version[M]]:
         """The current version of every name, sorted by name."""
@@ -267,27 +264,36 @@ class Versions(Generic[M]):
         return self._resolve(connection, Ref(version.name, str(version.number)))
 
     def _find(self, connection: Connection, name: str, same: Callable[[M], bool]) -> Version[M] | None:
-        versions = reversed(self._select(connection, "AND v.name = :name", name))
+        versions = reversed(self._select(connection, "", name))
         return next((version for version in versions if same(version.manifest)), None)
 
     def _resolve(self, connection: Connection, ref: Ref, param: str | None = None) -> Version[M]:
+        asked = ref.version or ITSELF
+        meant = self._pointers.find(connection, ref.name, asked)
+        number = meant.target if meant else asked
+        if (
+            number.isdigit()
+            and len(number) < _DIGITS
+            and (found := self._select(connection, "AND v.number = :number", ref.name, int(number)))
+        ):
+            return found[0]
         versions = self._of(connection, ref.name, param)
-        for version in versions:
-            if version.answers_to(ref.version):
-                return version
         known = [*(str(version.number) for version in versions), *(a for version in versions for a in version.aliases)]
-        raise UnknownName.among(f"version of {self._kind} {ref.name!r}:", str(ref.version), known, param=param)
+        raise UnknownName.among(f"version of {self._kind} {ref.name!r}:", asked, known, param=param)
 
     def _of(self, connection: Connection, name: str, param: str | None = None) -> list[Version[M]]:
-        versions = self._select(connection, "AND v.name = :name", name)
+        versions = self._select(connection, "", name)
         if not versions:
             raise UnknownName.among(self._kind, name, self.names(), param=param)
         return versions
 
-    def _select(self, connection: Connection, condition: str, name: str | None = None) -> list[Version[M]]:
-        query = f"""SELECT v.name, v.number, v.folder, v.manifest, v.created, v.author
-                    FROM version v WHERE v.kind = :kind {condition} ORDER BY v.name, v.number"""
-        rows = connection.execute(text(query), {"kind": self._kind, "name": name}).all()
+    def _select(
+        self, connection: Connection, condition: str, name: str | None = None, number: int | None = None
+    ) -> list[Version[M]]:
+        of_name = "" if name is None else "AND v.name = :name"
+        query = f"""SELECT v.name, v.number, v.folder, v.manifest, v.created, v.author FROM version v
+                    WHERE v.kind = :kind {of_name} {condition} ORDER BY v.name, v.number"""
+        rows = connection.execute(text(query), {"kind": self._kind, "name": name, "number": number}).all()
         meant = {(move.name, move.alias): move.target for move in self._pointers.all(connection, name)}
         return [
             Version(

@@ -1,5 +1,6 @@
 """From a mode as written to pinned versions: what is combined, and whether it fits together."""
 
+import re
 from dataclasses import dataclass
 
 from adapters.base_model import BaseModelInfo
@@ -7,7 +8,7 @@ from adapters.manifest import AdapterManifest
 from adapters.registry import Adapters
 from indexer.store import Indexes, IndexManifest
 from ragtune.errors import IncompatibleParts, InvalidRequest, RagtuneError, UnknownName
-from ragtune.mode import Mode, Ref
+from ragtune.mode import NAME_PATTERN, RESERVED, Mode, Ref
 from ragtune.mode_aliases import ModeAlias, ModeAliases
 from ragtune.template import Template
 from ragtune.templates import Templates
@@ -16,6 +17,7 @@ from service.engine.messages import AdapterRef
 from service.pins import pin
 
 DEFAULT_TEMPLATE = Template()
+_NAME = re.compile(NAME_PATTERN)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Catalog:
         Raises InvalidRequest for bad syntax, UnknownName with near matches, IncompatibleParts for parts that do not
         fit. There is no fallback to the base model.
         """
-        alias = self.aliases.find(text.removeprefix(f"{self._base.id}:"))
+        alias = self._alias(text.removeprefix(f"{self._base.id}:"))
         if alias is None:
             return self._configuration(text, self._parse(text))
         try:
@@ -115,6 +117,10 @@ class Catalog:
 
     def _known(self) -> list[str]:
         return [*self.modes(), *(alias.name for alias in self.aliases.all())]
+
+    def _alias(self, text: str) -> ModeAlias | None:
+        """The alias `text` is; what cannot be one is not looked up."""
+        return self.aliases.find(text) if _NAME.fullmatch(text) and text not in RESERVED else None
 
     def _parse(self, text: str) -> Mode:
         if text == self._base.id:
