@@ -7,11 +7,14 @@ import click
 from adapters.manifest import AdapterManifest
 from ragtune.audit import AuditLog
 from ragtune.home import live_server
+from ragtune.mode import Ref, check_alias, check_name
+from ragtune.mode_aliases import ModeAliases
+from ragtune.pointers import ITSELF
 from ragtune.remote import call, service_key
 from ragtune.settings import Settings
 from ragtune.store import Database
-from ragtune.terminal import print_json, print_table, results, say
-from ragtune.versions import Versions
+from ragtune.terminal import person, print_json, print_table, results, say
+from ragtune.versions import Version, Versions
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
@@ -53,39 +56,100 @@ def add(name: str, folder: Path, as_json: bool) -> None:
 @adapter.command("list")
 @as_json_option
 def list_(as_json: bool) -> None:
-    """All versions of all adapters; a star marks the one a bare name means."""
+    """All versions of all adapters; a star marks the one a bare name means, beside it stand the aliases."""
     versions = [v for name in _versions().names() for v in _versions().of(name)]
     if as_json:
         print_json(
-            [{"version": str(v), "current": v.current, "created": v.created, "manifest": v.manifest} for v in versions]
+            [
+                {
+                    "version": str(v),
+                    "current": v.current,
+                    "aliases": v.aliases,
+                    "created": v.created,
+                    "author": v.author,
+                    "manifest": v.manifest,
+                }
+                for v in versions
+            ]
         )
         return
     if not versions:
         say("no adapter yet; train one with 'ragtune train', or add one with 'ragtune adapter add NAME FOLDER'")
         return
     rows = [
-        (f"{v}{' *' if v.current else ''}", v.manifest.method, v.manifest.parameters, v.manifest.base, v.created)
+        (
+            f"{v}{' *' if v.current else ''}",
+            ", ".join(v.aliases),
+            v.manifest.method,
+            v.manifest.parameters,
+            v.manifest.base,
+            v.created,
+        )
         for v in versions
     ]
-    print_table(("version", "method", "parameters", "base", "created"), rows)
+    print_table(("version", "aliases", "method", "parameters", "base", "created"), rows)
+
+
+@adapter.command("alias")
+@click.argument("version")
+@click.argument("alias")
+@click.option("--remove", "away", is_flag=True, help="Take the alias away instead; VERSION is just the name.")
+@as_json_option
+def alias_(version: str, alias: str, away: bool, as_json: bool) -> None:
+    """Let ALIAS mean VERSION: NAME@2, NAME@OTHER-ALIAS, or NAME for its current version.
+
+    \b
+    Example:  ragtune adapter alias support-lora@2 prod
+
+    Requests then say support-lora@prod. A running service follows with the next request; those in flight keep theirs.
+    """
+    ref, versions = Ref.parse(version, "adapter"), _versions()
+    if away:
+        gone = versions.remove_alias(ref.name, alias)
+        _tell(gone, as_json, f"removed {gone.name}@{alias}, which meant {gone}")
+        return
+    meant = versions.set_alias(ref.name, alias, versions.resolve(ref).number, author=person())
+    _tell(meant, as_json, f"{meant.name}@{alias} now means {meant}")
+
+
+@adapter.command()
+@click.argument("name")
+@click.option("--alias", help="Roll this alias back, and not the current version.")
+@as_json_option
+def rollback(name: str, alias: str | None, as_json: bool) -> None:
+    """Let NAME mean again the version it meant before; again goes further back.
+
+    \b
+    Example:  ragtune adapter rollback support-lora --alias prod
+    """
+    check_name(name, "adapter")
+    meant = _versions().rollback(name, ITSELF if alias is None else check_alias(alias))
+    _tell(meant, as_json, f"{Ref(name, alias)} now means {meant}")
 
 
 @adapter.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
-    """Delete adapter NAME with all its versions; a running service frees its memory."""
-    settings = Settings.load()
-    versions = _versions().of(name)
+    """Delete adapter NAME with all its versions and aliases, or one version, NAME@2, that nothing points to.
+
+    A running service lets the requests that use it finish, and frees its memory.
+    """
+    ref, versions = Ref.parse(name, "adapter"), _versions()
+    going = versions.of(ref.name) if ref.version is None else [versions.resolve(ref)]
     if not yes:
-        click.confirm(f"delete {len(versions)} version(s) of adapter {name!r}?", abort=True)
+        click.confirm(f"delete {', '.join(map(str, going))}?", abort=True)
+    settings = Settings.load()
     server = live_server(settings.home)
     if server:
-        call("DELETE", server, f"/v1/adapters/{name}", key=service_key(settings, server))
+        call("DELETE", server, f"/v1/adapters/{ref}", key=service_key(settings, server))
     else:
-        _versions().delete(name)
-        AuditLog(Database(settings.database)).command("adapter remove", name)
-    say(f"deleted {name}: {len(versions)} version(s)")
+        if ref.version is not None:
+            ModeAliases(Database(settings.database)).check_unused(ref.name, going[0].number)
+        for version in versions.forget(ref):
+            versions.discard(version)
+        AuditLog(Database(settings.database)).command("adapter remove", str(ref))
+    say(f"deleted {', '.join(map(str, going))}")
 
 
 @click.command()
@@ -119,6 +183,13 @@ def train(recipe: Path, as_json: bool) -> None:
             markup=False,
         )
         results.print(f"ask it:  ragtune query '...' --mode {mode_of(version)}", markup=False)
+
+
+def _tell(version: Version[AdapterManifest], as_json: bool, words: str) -> None:
+    if as_json:
+        print_json({"version": str(version), "current": version.current, "aliases": version.aliases})
+    else:
+        say(words)
 
 
 def _versions() -> Versions[AdapterManifest]:

@@ -7,7 +7,7 @@ checked by shape only and are shown as `base: unverified`.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
 from ragtune.errors import RefusedArtifact
 
@@ -41,6 +41,7 @@ class TrainingRecord(BaseModel):
     tokens: int = Field(ge=0)
     trainable_parameters: int = Field(ge=0)
     final_loss: float | None
+    metrics: dict[str, FiniteFloat] = Field(default={}, description="what it reached, by the name of the metric")
     versions: dict[str, str] = Field(description="library versions")
     created: str
 

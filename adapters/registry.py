@@ -1,10 +1,12 @@
 """The registry of adapters: checked and probed, kept in the store as immutable versions."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from adapters.base_model import BaseModelInfo
 from adapters.manifest import AdapterManifest
+from ragtune import mode_aliases
 from ragtune.errors import RefusedArtifact
 from ragtune.mode import Ref, check_name
 from ragtune.roots import inside, real_path
@@ -21,11 +23,11 @@ class Adapters:
     """
 
     def __init__(self, home: Path, database: Database, base: BaseModelInfo, roots: Sequence[Path] | None) -> None:
-        self.versions = Versions(home, database, KIND, AdapterManifest)
+        self.versions = Versions(home, database, KIND, AdapterManifest, apart_from=mode_aliases.KIND)
         self._base = base
         self._roots = roots
 
-    def add(self, name: str, folder: Path) -> Version[AdapterManifest]:
+    def add(self, name: str, folder: Path, author: str = "") -> Version[AdapterManifest]:
         """Check and probe the adapter in `folder`, and publish a copy; the same bytes again are no new version.
 
         Raises Forbidden outside the allowed roots, RefusedArtifact with the reason for anything that cannot be served.
@@ -35,7 +37,7 @@ class Adapters:
         check_name(name, "adapter")
         source = self.source(folder)
         with self.versions.staging() as staged:
-            return self.publish(name, staged, Preparing(self._base).prepare(source, staged))
+            return self.publish(name, staged, Preparing(self._base).prepare(source, staged), author)
 
     def source(self, folder: Path) -> Path:
         """`folder` with all links followed. Raises Forbidden outside the allowed roots, RefusedArtifact if none."""
@@ -44,12 +46,9 @@ class Adapters:
             raise RefusedArtifact(f"there is no folder {folder}")
         return real
 
-    def publish(self, name: str, staged: Path, manifest: AdapterManifest) -> Version[AdapterManifest]:
-        """Make a prepared folder the current version of `name`, unless that has the same bytes already."""
-        for existing in self.versions.current():
-            if existing.name == name and _same(existing.manifest, manifest):
-                return existing
-        return self.versions.publish(name, staged, manifest)
+    def publish(self, name: str, staged: Path, manifest: AdapterManifest, author: str = "") -> Version[AdapterManifest]:
+        """Make a prepared folder the current version of `name`; a version with the same bytes becomes that again."""
+        return self.versions.publish(name, staged, manifest, author=author, same=partial(_same, manifest))
 
     def get(self, ref: Ref) -> Version[AdapterManifest]:
         """The version `ref` names. Raises UnknownName with near matches."""

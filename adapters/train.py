@@ -71,6 +71,8 @@ def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
     examples = select(recipe.train, recipe.task, recipe.limit, recipe.seed)
     database = Database(settings.database)
     base = locate_base_model(settings)
+    adapters = Adapters(settings.home, database, base, [settings.runs])
+    adapters.versions.check_free(recipe.name)
     tokenizer = load_tokenizer(base.folder)
     threads = settings.threads or torch.get_num_threads()
     context = _resolve(recipe, settings, database)
@@ -81,7 +83,7 @@ def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
     folder = settings.runs / f"{recipe.name}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     trained = _train(recipe, rendered.items, base, tokenizer.eos_ids[0], folder, settings.device)
     _record(recipe, written, rendered.items, context, base, tokenizer, trained).write(folder)
-    return Adapters(settings.home, database, base, [settings.runs]).add(recipe.name, folder)
+    return adapters.add(recipe.name, folder)
 
 
 def mode_of(version: Version[AdapterManifest]) -> Mode:

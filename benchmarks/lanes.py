@@ -26,7 +26,7 @@ from adapters.base_model import BaseModelInfo, describe, locate_base_model
 from adapters.preparing import Preparing
 from ragtune.settings import Settings
 from ragtune.wire import Sampling
-from service.catalog import reference
+from service.catalog import staged_reference
 from service.engine.engine import Engine
 from service.engine.kv_blocks import KVBlocks
 from service.engine.messages import AdapterRef, Generation
@@ -101,7 +101,7 @@ def main() -> None:
         for mode, source in sources.items():
             (folder / f"store-{mode}").mkdir()
             manifest = preparing.prepare(source, folder / f"store-{mode}")
-            refs[mode], own[mode] = reference(mode, folder / f"store-{mode}", manifest), manifest.memory
+            refs[mode], own[mode] = staged_reference(mode, folder / f"store-{mode}", manifest), manifest.memory
         del preparing
         runner = Runner.from_folder(base.folder, 1024, device)
         alone = [Runner.from_folder(sources[mode], 1024, device) for mode in ("lane-0", "lane-1")]

@@ -88,7 +88,7 @@ def build_with_progress(docs: Path, name: str, settings: Settings, max_tokens: i
     say("loading the embedding model ...")
     embedder = load_embedder(settings)
     indexes = Indexes(settings.home, Database(settings.database))
-    indexes.versions.collect_orphans()
+    indexes.versions.collect_staging()
     with progress(f"embedding passages for {name}", None) as bar:
 
         def embedding(total: int) -> Callable[[int], None]:

@@ -42,6 +42,11 @@ class Retriever:
         with self._lock:
             return self._index(version).search(self._vector(query), top_k)
 
+    def close(self, version: Version[IndexManifest]) -> None:
+        """Free the memory of an index version that nobody searches any more."""
+        with self._lock:
+            self._open.pop(str(version), None)
+
     def count(self, texts: list[str]) -> list[int]:
         """Tokens of each text, special tokens not counted."""
         with self._lock:

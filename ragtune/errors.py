@@ -87,7 +87,10 @@ class TooLarge(RagtuneError):
 
 
 class IncompatibleParts(RagtuneError):
-    """A mode whose parts exist but do not fit together, or do not fit the base model."""
+    """What is named exists and does not fit: parts of a mode each other or the base model, a change what points there.
+
+    Not 409, which OpenAI's clients try again.
+    """
 
     status, type, code = 422, "invalid_request_error", "incompatible_parts"
 

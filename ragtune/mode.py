@@ -30,6 +30,17 @@ def check_name(name: str, what: str = "name") -> str:
     return name
 
 
+def check_alias(alias: str) -> str:
+    """`alias` itself if it can stand after '@' and be told from a number; raises InvalidRequest otherwise."""
+    if not _NAME.fullmatch(alias) or alias.isdigit():
+        raise InvalidRequest(
+            f"{alias!r} is not a legal alias: use 1 to 64 of a-z 0-9 . _ - that begin with a letter or digit and are "
+            "not all digits",
+            param="alias",
+        )
+    return alias
+
+
 @dataclass(frozen=True)
 class Ref:
     """A name, optionally pinned: `version` is a number as text, an alias, or None for the current version."""

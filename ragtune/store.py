@@ -59,9 +59,34 @@ def _keys_and_audit(connection: Connection) -> None:
         )
 
 
+def _pointers(connection: Connection) -> None:
+    """Every name's pointer gets a history. Until now only publishing moved it, so its versions are that history.
+
+    `resource` is made anew, because SQLite drops columns only since 3.35.
+    """
+    for statement in (
+        """CREATE TABLE move (
+               seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL, alias TEXT NOT NULL,
+               target TEXT NOT NULL, author TEXT NOT NULL, moved TEXT NOT NULL)""",
+        "CREATE INDEX move_by_alias ON move (kind, name, alias, seq)",
+        """INSERT INTO move (kind, name, alias, target, author, moved)
+               SELECT v.kind, v.name, '', CAST(v.number AS TEXT), '', v.created
+               FROM version v JOIN resource r ON r.kind = v.kind AND r.name = v.name AND v.number <= r.current
+               ORDER BY v.kind, v.name, v.number""",
+        "ALTER TABLE version ADD COLUMN author TEXT NOT NULL DEFAULT ''",
+        """CREATE TABLE counter (
+               kind TEXT NOT NULL, name TEXT NOT NULL, last INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (kind, name))""",
+        "INSERT INTO counter (kind, name, last) SELECT kind, name, last FROM resource",
+        "DROP TABLE resource",
+        "ALTER TABLE counter RENAME TO resource",
+    ):
+        connection.execute(text(statement))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (  # append only
     _resources_and_versions,
     _keys_and_audit,
+    _pointers,
 )
 
 

@@ -3,6 +3,7 @@
 Progress bars draw only on a terminal; in a log they become one line at the start and one at the end, never silence.
 """
 
+import getpass
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,14 @@ results = Console(highlight=False, soft_wrap=True)
 def say(message: str) -> None:
     """One line for the person watching; never part of the result."""
     notes.print(message, markup=False, soft_wrap=True)
+
+
+def person() -> str:
+    """The account at this terminal; empty where it has no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 @dataclass

@@ -82,6 +82,7 @@ class Answer(BaseModel):
     finish_reason: FinishReason
     passages: list[CitedPassage] = []
     passages_retrieved: int = 0
+    notes: list[str] = Field(default=[], description="where an adapter is served otherwise than it was trained")
     usage: Usage
     timings: Timings
 

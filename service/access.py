@@ -124,6 +124,12 @@ def tenant(request: Request) -> str:
     return caller.tenant
 
 
+def author(request: Request) -> str:
+    """Who is recorded as having made a change: the key's name, or `local` where nobody had to say."""
+    caller: Caller = request.scope[_CALLER]
+    return caller.name
+
+
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach a socket bound to this address (an IP address, as the socket tells it)."""
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback

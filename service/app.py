@@ -12,7 +12,7 @@ from service.documented import ALWAYS, describe, refusals
 from service.openai import completions, embeddings
 from service.openai.responses import ChatChunk
 from service.parts import Parts
-from service.routes import adapters, audit, health, indexes, models, query, templates, tokens
+from service.routes import adapters, audit, health, indexes, models, modes, query, templates, tokens
 
 _TAGS = [
     {"name": "openai", "description": "What OpenAI's clients speak; `model` is the mode."},
@@ -22,6 +22,7 @@ _TAGS = [
     {"name": "indexes", "description": "Knowledge indexes as versions behind a name."},
     {"name": "templates", "description": "Prompt templates as versions behind a name."},
     {"name": "audit", "description": "Who changed something."},
+    {"name": "modes", "description": "Aliases for whole modes."},
     {"name": "health", "description": "Whether it lives, and whether it takes requests."},
 ]
 
@@ -47,6 +48,7 @@ def create_app(parts: Parts) -> FastAPI:
         adapters.router(parts),
         indexes.router(parts),
         templates.router(parts),
+        modes.router(parts),
         audit.router(parts),
     )
     open_to_all = health.router(parts)

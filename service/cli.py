@@ -4,7 +4,7 @@ import click
 
 from ragtune.remote import call, service_key, service_url
 from ragtune.settings import Settings
-from ragtune.terminal import print_json, print_table, results
+from ragtune.terminal import print_json, print_table, results, say
 from ragtune.wire import Answer, CompareResponse
 
 _url = click.option("--url", help="The service; by default the one that runs on this RAGTUNE_HOME.")
@@ -53,6 +53,8 @@ def query(text: str, mode: str, max_tokens: int, top_k: int | None, url: str | N
         place = f"{passage.document}:{passage.start}-{passage.end}"
         results.print(f"  [{passage.number}] {passage.score:.2f} {' > '.join(passage.heading)} ({place})", markup=False)
     results.print(f"  {_line(answer)}", markup=False)
+    for note in answer.notes:
+        say(f"note: {note}")
 
 
 @click.command()
@@ -79,6 +81,8 @@ def compare(
         (a.resolved_mode, a.text.strip(), a.usage.prompt_tokens, a.timings.first_token_ms) for a in compared.answers
     ]
     print_table(("mode", "answer", "prompt tokens", "first token ms"), rows)
+    for note in dict.fromkeys(note for answer in compared.answers for note in answer.notes):
+        say(f"note: {note}")
 
 
 def _ask(url: str | None, path: str, body: dict[str, object]) -> object:

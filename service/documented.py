@@ -45,7 +45,7 @@ _REFUSALS: dict[int, tuple[str, RagtuneError]] = {
     ),
     413: ("The body is too large.", TooLarge("the body is larger than 8 MiB")),
     422: (
-        "Parts that do not fit together, or an artefact that is refused.",
+        "Parts that do not fit together, a change that does not fit what there is, or an artefact that is refused.",
         IncompatibleParts("a mode takes one weight adapter at most, a-lora and b-lora are two", param="model"),
     ),
     423: (

@@ -17,6 +17,7 @@ from service.access import Gate
 from service.catalog import Catalog
 from service.engine.client import Stream
 from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Generation
+from service.pins import Pins
 
 
 class Engine(Protocol):
@@ -91,3 +92,4 @@ class Parts:
     gate: Gate
     audit: AuditLog
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    pins: Pins = field(default_factory=Pins)

@@ -1,6 +1,7 @@
 """The whole service; everything else is a detail of one line here.
 
-compose     mode -> configuration -> passages -> prompt
+pinned      mode -> configuration, whose versions stay
+compose     configuration -> passages -> prompt
 prepare     compose -> admitted                                            all that can fail with a status
 pieces      tokens -> text                                                 as it is generated
 collect     the pieces as one Answer
@@ -11,17 +12,18 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 
 from ragtune.errors import ContextLengthExceeded, IncompatibleParts, InvalidRequest, Unavailable
-from ragtune.prompt import Message, Prompt, lead_in, render, within_budget
+from ragtune.prompt import Message, Prompt, lead_in, render, rendering_hash, within_budget
 from ragtune.wire import Answer, CitedPassage, FinishReason, Passage, Sampling, Timings, Usage
 from service.catalog import Configuration
 from service.engine.client import Stream
 from service.engine.messages import Beginning, Generation
 from service.limits import check_enforceable, check_length, check_size, check_vocabulary
+from service.notes import mismatches
 from service.parts import Parts
 from service.transcript import Piece, Token, Transcript, prompt_tokens
 
@@ -56,7 +58,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Composed:
-    """The prompt of an ask, and what it was made from. The client's own tokens begin at `own`."""
+    """The prompt of an ask, what it was made from, and what there is to say about that.
+
+    The client's own tokens begin at `own`.
+    """
 
     configuration: Configuration
     prompt: Prompt
@@ -65,6 +70,7 @@ class Composed:
     retrieved: int
     retrieval_ms: float
     started: float
+    notes: list[str]
 
 
 @dataclass
@@ -83,25 +89,37 @@ class Prepared:
     first_token: float | None = None
 
 
-async def compose(ask: Ask, parts: Parts) -> Composed:
-    """The prompt that `ask` leads to. Raises what can be wrong with its mode, messages, passages or prompt."""
+@contextmanager
+def pinned(mode: str, parts: Parts) -> Iterator[Configuration]:
+    """What `mode` means now; whoever deletes a version of it waits while the context is open.
+
+    Raises what `Catalog.resolve` raises.
+    """
+    configuration = parts.catalog.resolve(mode)
+    with parts.pins.hold(configuration.pins):
+        yield configuration
+
+
+async def compose(ask: Ask, configuration: Configuration, parts: Parts) -> Composed:
+    """The prompt that `ask` leads to. Raises what can be wrong with its messages, passages or prompt."""
     started = time.monotonic()
-    configuration = parts.catalog.resolve(ask.mode)
     _check_raw(ask, configuration, parts)
     check_length(sum(len(message.content) for message in ask.messages), "messages", parts)
     found, retrieval_ms = await _retrieve(ask, configuration, parts)
     passages = _budgeted(found, ask, configuration, parts)
     prompt, own = _prompt(ask, passages, configuration, parts)
-    return Composed(configuration, prompt, own, passages, len(found), retrieval_ms, started)
+    rendering = rendering_hash(configuration.template, parts.tokenizer) if ask.prompt_ids is None else None
+    notes = mismatches(configuration, rendering)
+    return Composed(configuration, prompt, own, passages, len(found), retrieval_ms, started, notes)
 
 
-async def prepare(ask: Ask, parts: Parts) -> list[Prepared]:
+async def prepare(ask: Ask, configuration: Configuration, parts: Parts) -> list[Prepared]:
     """All that may still fail with an HTTP status happens here, before the first byte."""
-    return await _admit(ask, await compose(ask, parts), parts)
+    return await _admit(ask, await compose(ask, configuration, parts), parts)
 
 
 async def prepare_all(asks: Sequence[Ask], parts: Parts) -> list[Prepared]:
-    """Every ask admitted, in order; if one cannot be, none runs."""
+    """Every ask admitted, in order; if one cannot be, none runs. A mode means the same for all of them."""
     coming = sum(ask.count for ask in asks)
     check_size(coming, parts)
     parts.engine.check_room(parts.lifecycle.preparing + coming - 1)  # first, so that a full house is told at once
@@ -110,10 +128,12 @@ async def prepare_all(asks: Sequence[Ask], parts: Parts) -> list[Prepared]:
     try:
         for schema_text in {ask.sampling.schema_text for ask in asks} - {None}:
             await check_enforceable(str(schema_text), parts)
-        for ask in asks:
-            prepared += await prepare(ask, parts)
-            parts.lifecycle.preparing -= ask.count
-            coming -= ask.count
+        with ExitStack() as pins:
+            means = {mode: pins.enter_context(pinned(mode, parts)) for mode in dict.fromkeys(ask.mode for ask in asks)}
+            for ask in asks:
+                prepared += await prepare(ask, means[ask.mode], parts)
+                parts.lifecycle.preparing -= ask.count
+                coming -= ask.count
     except BaseException:
         cancel_all(prepared)
         raise
@@ -262,6 +282,7 @@ def answer(prepared: Prepared) -> Answer:
             for number, passage in enumerate(composed.passages, start=1)
         ],
         passages_retrieved=composed.retrieved,
+        notes=composed.notes,
         usage=Usage(
             prompt_tokens=len(composed.prompt.token_ids),
             completion_tokens=finish.completion_tokens if finish else prepared.count,

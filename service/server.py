@@ -20,6 +20,7 @@ from ragtune.audit import AuditLog
 from ragtune.errors import InvalidRequest, RagtuneError
 from ragtune.home import announce
 from ragtune.keys import Keys
+from ragtune.mode_aliases import ModeAliases
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.templates import Templates
@@ -141,7 +142,7 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
         adapters=adapters,
         indexes=indexes,
         templates=templates,
-        catalog=Catalog(base, adapters, indexes, templates, settings.default_index),
+        catalog=Catalog(base, adapters, indexes, templates, ModeAliases(database), settings.default_index),
         retriever=Retriever(embedder),
         engine=engine,
         preparer=ProverProcess(base, settings.cache),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.manifest import AdapterKind
 from ragtune.wire import Answer, CitedPassage, FinishReason, Timings
 from service.transcript import Candidate, Token
 
@@ -95,6 +96,7 @@ class Extension(BaseModel):
     versions: dict[str, str]
     passages: list[CitedPassage]
     passages_retrieved: int
+    notes: list[str] = Field(default=[], description="where an adapter is served otherwise than it was trained")
     virtual_tokens: int
     timings: Timings
     further: list["Extension"] | None = _optional("those of the further choices, in order")
@@ -107,6 +109,7 @@ class Extension(BaseModel):
             versions=answer.versions,
             passages=answer.passages,
             passages_retrieved=answer.passages_retrieved,
+            notes=answer.notes,
             virtual_tokens=answer.usage.virtual_tokens,
             timings=answer.timings,
             further=[cls.of(other) for other in further] or None,
@@ -301,9 +304,7 @@ class ModelCard(BaseModel):
     root: str | None = None
     parent: str | None = None
     max_model_len: int
-    kind: Literal[
-        "base", "lora", "merged", "checkpoint", "soft_prompt", "prefix", "index", "template", "combination", "embedding"
-    ]
+    kind: AdapterKind | Literal["base", "index", "template", "combination", "embedding", "alias"]
 
 
 class ModelList(BaseModel):

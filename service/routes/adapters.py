@@ -1,17 +1,60 @@
-"""/v1/adapters: list, show, publish, delete."""
+"""/v1/adapters: list, show, publish, delete; aliases and rollback."""
 
 import asyncio
+from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi import Path as PathParameter
+from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.manifest import AdapterManifest
-from ragtune.mode import Ref
-from service.access import needs
-from service.catalog import reference
+from ragtune.mode import Ref, check_alias, check_name
+from ragtune.pointers import ITSELF
+from ragtune.versions import Version
+from ragtune.wire import Count
+from service.access import author, needs
 from service.documented import NAMED, refusals
 from service.parts import Parts
 from service.registering import register
+from service.removing import remove_adapter
 from service.routes.described import Deleted, Described, FromPath, Name
+
+PlainName = Annotated[str, PathParameter(description="a name, without a version", examples=["support-lora"])]
+AliasName = Annotated[str, PathParameter(description="what stands after the '@'", examples=["prod"])]
+
+
+class Alias(BaseModel):
+    """An alias of an adapter, and what it means."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "support-lora", "alias": "prod", "version": "support-lora@2"}]}
+    )
+
+    name: str
+    alias: str
+    version: str
+
+    @classmethod
+    def of(cls, alias: str, version: Version[AdapterManifest]) -> "Alias":
+        """From the version it means."""
+        return cls(name=version.name, alias=alias, version=str(version))
+
+
+class ToVersion(BaseModel):
+    """Where an alias is to point."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 2}]})
+
+    version: Count = Field(ge=1, description="the number of a version")
+
+
+class Rollback(BaseModel):
+    """What is to go back."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"alias": "prod"}, {}]})
+
+    alias: str | None = Field(default=None, description="an alias; absent: the version that the bare name means")
 
 
 def router(parts: Parts) -> APIRouter:
@@ -24,24 +67,64 @@ def router(parts: Parts) -> APIRouter:
         return [Described.of(version) for version in parts.adapters.current()]
 
     @routes.put("/{name}", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 413, 422, 507))
-    async def adapters_put(name: Name, body: FromPath) -> Described[AdapterManifest]:
+    async def adapters_put(name: Name, body: FromPath, request: Request) -> Described[AdapterManifest]:
         """Register a PEFT folder as the next version of `name`, and load it; requests in flight keep theirs.
 
-        All but the newest two versions leave the engine's memory once nobody uses them.
+        All but the newest two versions, the current one and those with an alias leave the engine's memory once nobody
+        uses them.
         """
-        return Described.of(await register(parts, name, body.path))
+        return Described.of(await register(parts, name, body.path, author(request)))
 
     @routes.get("/{name}", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def adapters_get(name: Name) -> Described[AdapterManifest]:
-        """The version `name` or `name@version` means."""
+        """The version that `name`, `name@2` or `name@prod` means."""
         return Described.of(parts.adapters.get(Ref.parse(name, "adapter")))
 
-    @routes.delete("/{name}", dependencies=[needs("adapters:write")], responses=refusals(*NAMED))
+    @routes.delete("/{name}", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 422, 507))
     async def adapters_delete(name: Name) -> Deleted:
-        """Delete `name` with all its versions. Requests in flight finish; then its memory is free."""
-        gone = await asyncio.to_thread(parts.adapters.remove, name)
-        for version in gone:
-            await parts.engine.unload(reference(version.name, version.folder, version.manifest).key)
-        return Deleted(name=name, versions=[str(version) for version in gone])
+        """Delete `name` with all its versions and aliases, or one version, `name@2`, that nothing points to.
+
+        Nobody new finds it; requests that have it finish. Answers when its memory and disk are free.
+        """
+        ref = Ref.parse(name, "adapter")
+        gone = await remove_adapter(ref, parts)
+        return Deleted(name=ref.name, versions=[str(version) for version in gone])
+
+    @routes.get("/{name}/versions", dependencies=[needs("query")], responses=refusals(*NAMED))
+    async def adapters_versions(name: PlainName) -> list[Described[AdapterManifest]]:
+        """All versions of `name`, oldest first."""
+        return [Described.of(version) for version in parts.adapters.versions.of(check_name(name, "adapter"))]
+
+    @routes.get("/{name}/aliases", dependencies=[needs("query")], responses=refusals(*NAMED))
+    async def aliases_list(name: PlainName) -> list[Alias]:
+        """All aliases of `name`, and what they mean."""
+        found = parts.adapters.versions.aliases(check_name(name, "adapter"))
+        return [Alias.of(alias, version) for alias, version in found.items()]
+
+    @routes.get("/{name}/aliases/{alias}", dependencies=[needs("query")], responses=refusals(*NAMED))
+    async def aliases_get(name: PlainName, alias: AliasName) -> Alias:
+        """What `name@alias` means."""
+        ref = Ref(check_name(name, "adapter"), check_alias(alias))
+        return Alias.of(alias, parts.adapters.versions.resolve(ref, param="alias"))
+
+    @routes.put("/{name}/aliases/{alias}", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 413, 507))
+    async def aliases_put(name: PlainName, alias: AliasName, body: ToVersion, request: Request) -> Alias:
+        """Let `name@alias` mean a version from the next request on; requests in flight keep what they have."""
+        check_name(name, "adapter")
+        flip = partial(parts.adapters.versions.set_alias, name, alias, body.version, author=author(request))
+        return Alias.of(alias, await asyncio.to_thread(flip))
+
+    @routes.delete("/{name}/aliases/{alias}", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 507))
+    async def aliases_delete(name: PlainName, alias: AliasName) -> Alias:
+        """Take an alias away; answers with what it meant."""
+        check_name(name, "adapter")
+        return Alias.of(alias, await asyncio.to_thread(parts.adapters.versions.remove_alias, name, alias))
+
+    @routes.post("/{name}/rollback", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 413, 422, 507))
+    async def adapters_rollback(name: PlainName, body: Rollback) -> Described[AdapterManifest]:
+        """Let `name`, or an alias of it, mean again what it meant before; answers with that. Again goes further."""
+        check_name(name, "adapter")
+        alias = ITSELF if body.alias is None else check_alias(body.alias)
+        return Described.of(await asyncio.to_thread(parts.adapters.versions.rollback, name, alias))
 
     return routes

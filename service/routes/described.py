@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Path as PathParameter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ragtune.versions import Version
 
@@ -20,7 +20,9 @@ class Described(BaseModel, Generic[M]):
     name: str
     version: str
     current: bool
+    aliases: list[str]
     created: str
+    author: str = Field(description="who published it; empty where nobody had to say")
     manifest: M
 
     @classmethod
@@ -30,7 +32,9 @@ class Described(BaseModel, Generic[M]):
             name=version.name,
             version=str(version),
             current=version.current,
+            aliases=list(version.aliases),
             created=version.created,
+            author=version.author,
             manifest=version.manifest,
         )
 

@@ -17,6 +17,8 @@ from ragtune.wire import Passage
 from service.access import needs
 from service.documented import NAMED, refusals
 from service.parts import Parts
+from service.pins import pin
+from service.removing import remove_index
 from service.routes.described import Deleted, Described, FromPath, Name
 
 _NICE = 10
@@ -57,15 +59,16 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.delete("/{name}", dependencies=[needs("index:write")], responses=refusals(*NAMED))
     async def indexes_delete(name: Name) -> Deleted:
-        """Delete `name` with all its versions."""
-        gone = await asyncio.to_thread(parts.indexes.versions.delete, name)
+        """Delete `name` with all its versions. Requests that found it search it to the end; then its disk is free."""
+        gone = await remove_index(name, parts)
         return Deleted(name=name, versions=[str(version) for version in gone])
 
     @routes.post("/{name}/search", dependencies=[needs("query")], responses=refusals(*NAMED, 413, 422))
     async def indexes_search(name: Name, body: SearchRequest) -> list[Passage]:
         """The passages nearest to a query."""
         version = parts.indexes.resolve(Ref.parse(name, "index"))
-        return await asyncio.to_thread(parts.retriever.search, version, body.query, body.top_k)
+        with parts.pins.hold([pin(version)]):
+            return await asyncio.to_thread(parts.retriever.search, version, body.query, body.top_k)
 
     @routes.post("/{name}/builds", dependencies=[needs("index:write")], responses=refusals(*NAMED, 413, 422, 423, 507))
     async def indexes_build(name: Name, body: FromPath) -> Published:

@@ -1,12 +1,14 @@
 """/v1/models: what can be asked for."""
 
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi import Path as PathParameter
 
+from ragtune.errors import RagtuneError
 from service.access import needs
 from service.documented import refusals
 from service.openai.responses import ModelCard, ModelList
@@ -25,7 +27,8 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/v1/models", dependencies=[needs("query")])
     async def models() -> ModelList:
-        """The base model, every adapter, index and template, which can be combined with '+'; the embedding model."""
+        """The base model, every adapter, index and template, which can be combined with '+'; aliases for whole modes;
+        the embedding model."""
         return ModelList(data=_cards(parts, started))
 
     @routes.get("/v1/models/{id:path}", dependencies=[needs("query")], responses=refusals(400, 404, 422))
@@ -58,6 +61,10 @@ def _cards(parts: Parts, started: int) -> list[ModelCard]:
         ("rag:", "index", parts.indexes.versions.current()),
     ):
         cards += [_card(parts, prefix + v.name, kind, _seconds(v.created), f"{prefix}{v}") for v in versions]
+    for alias in parts.catalog.aliases.all():
+        with suppress(RagtuneError):  # one whose adapter or index was deleted cannot be asked for
+            mode = parts.catalog.resolve(alias.name).mode
+            cards.append(_card(parts, alias.name, "alias", _seconds(alias.moved), mode))
     embedder = _card(parts, parts.retriever.embedder.id, "embedding", started, parts.retriever.embedder.id)
     embedder.parent, embedder.max_model_len = None, parts.retriever.embedder.window
     return [*base, *cards, embedder]

@@ -11,7 +11,7 @@ from service.documented import refusals
 from service.limits import check_length, check_vocabulary
 from service.openai.requests import ChatMessage, refuse_in_messages, refuse_known
 from service.parts import Parts
-from service.pipeline import Ask, compose
+from service.pipeline import Ask, compose, pinned
 
 _MODE = Field(default="base", min_length=1, max_length=512, description="the mode")
 _NOT_HERE = {
@@ -105,7 +105,8 @@ def router(parts: Parts) -> APIRouter:
                 )
             messages = tuple(message.flat() for message in body.messages)
             ask = Ask(body.model, Sampling(), messages, request_id=request_id(request), namespace=tenant(request))
-            ids = list((await compose(ask, parts)).prompt.token_ids)
+            with pinned(body.model, parts) as configuration:
+                ids = list((await compose(ask, configuration, parts)).prompt.token_ids)
         else:
             parts.catalog.resolve(body.model)
             check_length(len(body.prompt or ""), "prompt", parts)

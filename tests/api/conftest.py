@@ -22,6 +22,7 @@ from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.audit import AuditLog
 from ragtune.keys import Keys
+from ragtune.mode_aliases import ModeAliases
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.templates import Templates
@@ -129,7 +130,7 @@ def make_parts(
             adapters=adapters,
             indexes=indexes,
             templates=templates,
-            catalog=Catalog(base, adapters, indexes, templates, changed.default_index),
+            catalog=Catalog(base, adapters, indexes, templates, ModeAliases(database), changed.default_index),
             retriever=Retriever(LetterEmbedder()),
             engine=engine or EchoEngine(),
             preparer=preparer,

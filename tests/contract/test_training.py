@@ -34,6 +34,7 @@ from ragtune.audit import AuditLog
 from ragtune.errors import RefusedArtifact, UnknownName
 from ragtune.examples import Example
 from ragtune.keys import Keys
+from ragtune.mode_aliases import ModeAliases
 from ragtune.prompt import Message
 from ragtune.settings import Settings
 from ragtune.store import Database
@@ -44,7 +45,7 @@ from ragtune.wire import Sampling
 from service.access import Gate
 from service.catalog import Catalog
 from service.parts import Parts
-from service.pipeline import Ask, prepare
+from service.pipeline import Ask, prepare_all
 from tests.fakes import EchoEngine, LetterEmbedder, ThreadPreparer
 from tests.tiny import FAMILIES, save_tiny
 
@@ -231,7 +232,7 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     index = build_index(tmp_path / "docs", "letters", indexes, LetterEmbedder()).version
     template = templates.add("brief", 'system = "Be brief."')
     engine, preparer = EchoEngine(), ThreadPreparer(base)
-    catalog = Catalog(base, adapters, indexes, templates, None)
+    catalog = Catalog(base, adapters, indexes, templates, ModeAliases(database), None)
     gate, audit = Gate(Keys(database), loopback=True), AuditLog(database)
     stores = (adapters, indexes, templates)
     parts = Parts(settings, base, tokenizer, *stores, catalog, retriever, engine, preparer, gate, audit)
@@ -242,7 +243,7 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     for example, item in zip(asked, trained, strict=True):
         messages = (Message(role="user", content=example.query),)
         ask = Ask("prompt:brief+rag:letters", Sampling(), messages, max_tokens=1, namespace="")
-        (prepared,) = await prepare(ask, parts)
+        (prepared,) = await prepare_all([ask], parts)
         assert 0 < len(prepared.composed.passages) < settings.top_k  # some were found, and the budget cut some
         assert engine.generations[-1].token_ids == item.prompt
 

@@ -38,7 +38,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from adapters.preparing import Preparing
 from ragtune.wire import Sampling
-from service.catalog import reference
+from service.catalog import staged_reference
 from service.engine.engine import Engine
 from service.engine.kv_blocks import KVBlocks
 from service.engine.messages import (
@@ -159,7 +159,7 @@ def make_checkpoint(model: PreTrainedModel, name: str, folder: Path, scale: floa
 def register(preparing: Preparing, name: str, source: Path, folder: Path) -> AdapterRef:
     """What the registry makes of an adapter's folder, for the engine."""
     folder.mkdir(parents=True)
-    return reference(name, folder, preparing.prepare(source.resolve(), folder))
+    return staged_reference(name, folder, preparing.prepare(source.resolve(), folder))
 
 
 def _learned_as(model: PreTrainedModel, name: str, tokens: list[int]) -> Tensor:

@@ -7,15 +7,17 @@ import pytest
 from transformers import PreTrainedConfig
 
 from adapters.base_model import BaseModelInfo
-from adapters.manifest import AdapterKind, AdapterManifest
+from adapters.manifest import AdapterKind, AdapterManifest, TrainingRecord
 from adapters.registry import Adapters
 from indexer.store import Indexes, IndexManifest
 from ragtune.errors import IncompatibleParts, InvalidRequest, UnknownName
+from ragtune.mode_aliases import ModeAliases
 from ragtune.store import Database
 from ragtune.template import Template
 from ragtune.templates import Templates
 from ragtune.versions import Version
 from service.catalog import Catalog
+from service.notes import mismatches
 
 BASE = BaseModelInfo(Path("/nowhere"), "Org/Tiny-1B", "f" * 64, "LlamaForCausalLM", PreTrainedConfig())
 
@@ -27,14 +29,17 @@ class Shelf:
     adapters: Adapters
     indexes: Indexes
     templates: Templates
+    aliases: ModeAliases
     default_index: str | None = None
     base: BaseModelInfo = BASE
 
     @property
     def catalog(self) -> Catalog:
-        return Catalog(self.base, self.adapters, self.indexes, self.templates, self.default_index)
+        return Catalog(self.base, self.adapters, self.indexes, self.templates, self.aliases, self.default_index)
 
-    def adapter(self, name: str, kind: AdapterKind = "lora", virtual_tokens: int = 0) -> Version[AdapterManifest]:
+    def adapter(
+        self, name: str, kind: AdapterKind = "lora", virtual_tokens: int = 0, training: TrainingRecord | None = None
+    ) -> Version[AdapterManifest]:
         manifest = AdapterManifest(
             kind=kind,
             method="lora" if kind == "lora" else "prompt_tuning",
@@ -46,6 +51,7 @@ class Shelf:
             bytes=1,
             parameters=1,
             virtual_tokens=virtual_tokens,
+            training=training,
         )
         with self.adapters.versions.staging() as folder:
             return self.adapters.versions.publish(name, folder, manifest)
@@ -69,7 +75,8 @@ class Shelf:
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     database = Database(tmp_path / "db")
-    return Shelf(Adapters(tmp_path, database, BASE, None), Indexes(tmp_path, database), Templates(tmp_path, database))
+    adapters, indexes = Adapters(tmp_path, database, BASE, None), Indexes(tmp_path, database)
+    return Shelf(adapters, indexes, Templates(tmp_path, database), ModeAliases(database))
 
 
 @pytest.fixture
@@ -197,3 +204,128 @@ def test_the_modes_there_are_can_all_be_resolved(full: Shelf) -> None:
     ]
     for mode in modes:
         assert full.catalog.resolve(mode)
+
+
+def test_an_alias_of_an_adapter_is_a_version_like_any_other(full: Shelf) -> None:
+    full.adapter("support-lora")
+    full.adapters.versions.set_alias("support-lora", "prod", 1)
+    assert full.catalog.resolve("support-lora@prod+rag").mode == "support-lora@1+rag:handbook@1"
+    with pytest.raises(UnknownName, match="did you mean 'prod'"):
+        full.catalog.resolve("support-lora@prd")
+
+
+@pytest.mark.parametrize("asked", ["best", "Org/Tiny-1B:best"])
+def test_a_mode_alias_means_its_mode_with_the_versions_of_the_moment(full: Shelf, asked: str) -> None:
+    full.catalog.set_alias("best", "rag+support-lora@1")
+    full.adapter("support-lora")
+    full.index("handbook")
+    configuration = full.catalog.resolve(asked)
+    assert (configuration.asked, configuration.mode) == (asked, "support-lora@1+rag:handbook@2")
+
+
+def test_a_mode_alias_names_a_mode_that_can_be_had(full: Shelf) -> None:
+    for mode, error in (("suport-lora", UnknownName), ("support-lora+other-lora", IncompatibleParts)):
+        with pytest.raises(error):
+            full.catalog.set_alias("best", mode)
+    assert full.aliases.all() == []
+    assert full.catalog.set_alias("best", "Org/Tiny-1B:support-lora").mode == "support-lora"
+    assert full.catalog.set_alias("plain", "Org/Tiny-1B").mode == "base"
+
+
+@pytest.mark.parametrize("mode", ["best+rag", "best@1", "polite-soft+best"])
+def test_a_mode_alias_stands_alone(full: Shelf, mode: str) -> None:
+    full.catalog.set_alias("best", "support-lora@1+rag")
+    for asking in (full.catalog.resolve, lambda text: full.catalog.set_alias("other", text)):
+        with pytest.raises(InvalidRequest, match=r"stands alone; write out what it means: support-lora@1\+rag"):
+            asking(mode)
+
+
+def test_a_mode_alias_never_means_another(full: Shelf) -> None:
+    full.catalog.set_alias("best", "rag")
+    with pytest.raises(InvalidRequest, match="'best' is an alias for a whole mode and stands alone"):
+        full.catalog.set_alias("better", "best")
+
+
+def test_a_mode_alias_is_no_second_name_of_an_adapter_or_the_base_model(full: Shelf) -> None:
+    tiny = replace(full, base=replace(BASE, id="tiny"))
+    for name, reason in (("support-lora", "is an adapter"), ("tiny", "is the base model"), ("rag", "reserved word")):
+        with pytest.raises(InvalidRequest, match=reason):
+            tiny.catalog.set_alias(name, "base")
+
+
+def test_a_mode_alias_whose_adapter_was_deleted_says_what_it_means_and_goes_back_past_it(full: Shelf) -> None:
+    for mode in ("rag", "other-lora", "support-lora"):
+        full.catalog.set_alias("best", mode)
+    for name in ("other-lora", "support-lora"):
+        full.adapters.remove(name)
+    with pytest.raises(UnknownName, match="best means support-lora: unknown adapter or mode 'support-lora'"):
+        full.catalog.resolve("best")
+    assert full.catalog.rollback_alias("best").mode == "rag"
+    with pytest.raises(IncompatibleParts):
+        full.catalog.rollback_alias("best")
+
+
+def test_a_misspelt_mode_alias_is_told_the_right_one(full: Shelf) -> None:
+    full.catalog.set_alias("production", "rag")
+    with pytest.raises(UnknownName, match="did you mean 'production'"):
+        full.catalog.resolve("prodution")
+
+
+def trained(index: str | None = None, template: str | None = None, metrics: object = None) -> TrainingRecord:
+    record = dict.fromkeys(("seconds", "steps", "examples", "tokens", "trainable_parameters"), 1)
+    words = dict.fromkeys(("base_fingerprint", "base_id", "data_sha256", "created"), "x")
+    record |= {**words, "method": "lora", "recipe": {}, "final_loss": 1.0, "versions": {}, "metrics": metrics or {}}
+    return TrainingRecord.model_validate(
+        {**record, "rendering_hash": "as-trained", "index": index, "template": template}
+    )
+
+
+@pytest.mark.parametrize(
+    ("index", "mode", "note"),
+    [
+        ("handbook@1", "own+rag", None),
+        ("handbook@2", "own+rag", "own@1 was trained with passages of handbook@2, this mode uses handbook@1"),
+        ("handbook@1", "own", "own@1 was trained with passages of handbook@1, this mode retrieves none"),
+        (None, "own+rag", None),
+        (None, "own", None),
+    ],
+)
+def test_a_mode_with_another_index_than_its_adapter_was_trained_with_says_so(
+    full: Shelf, index: str | None, mode: str, note: str | None
+) -> None:
+    full.adapter("own", training=trained(index=index))
+    assert mismatches(full.catalog.resolve(mode), "as-trained") == ([note] if note else [])
+
+
+@pytest.mark.parametrize(
+    ("template", "mode", "note"),
+    [
+        (None, "own", "on prompts rendered otherwise than here: by another version of ragtune"),
+        (None, "own+prompt:few-shot", "with the built-in layout, this mode uses template few-shot@1"),
+        ("few-shot@1", "own", "with template few-shot@1, this mode uses the built-in layout"),
+        ("few-shot@7", "own+prompt:few-shot", "with template few-shot@7, this mode uses template few-shot@1"),
+    ],
+)
+def test_a_mode_that_renders_prompts_otherwise_than_in_training_says_so(
+    full: Shelf, template: str | None, mode: str, note: str
+) -> None:
+    full.adapter("own", training=trained(template=template))
+    configuration = full.catalog.resolve(mode)
+    (said,) = mismatches(configuration, "otherwise")
+    assert said.startswith(f"own@1 was trained {note}")
+    assert mismatches(configuration, "as-trained") == []  # the same content under another name is no difference
+    assert mismatches(configuration, None) == []  # nothing renders a raw prompt
+
+
+def test_every_adapter_of_a_mode_speaks_for_itself_and_those_made_elsewhere_are_silent(full: Shelf) -> None:
+    full.adapter("own", training=trained(index="notes@1"))
+    full.adapter("own-soft", "soft_prompt", training=trained(index="notes@2"))
+    assert len(mismatches(full.catalog.resolve("own+own-soft+rag"), "otherwise")) == 4
+    assert mismatches(full.catalog.resolve("support-lora+polite-soft+rag"), "otherwise") == []
+
+
+def test_a_training_record_may_carry_metrics_which_are_finite_numbers() -> None:
+    assert trained(metrics={"token_f1": 0.7}).metrics == {"token_f1": 0.7}
+    assert trained().metrics == {}
+    with pytest.raises(ValueError, match="finite"):
+        trained(metrics={"token_f1": float("nan")})

@@ -1,16 +1,38 @@
 """The database: opened by anyone at any time, written by one at a time, and clear about what is wrong with it."""
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import text
 
-from ragtune.errors import InvalidRequest, RagtuneError, StorageFull
+from ragtune.errors import IncompatibleParts, InvalidRequest, RagtuneError, StorageFull
+from ragtune.mode import Ref
 from ragtune.store import MIGRATIONS, Database
+from ragtune.versions import Versions
 
 OPEN = "import sys; from pathlib import Path; from ragtune.store import Database; Database(Path(sys.argv[1]))"
+
+FIRST_SCHEMA = """
+CREATE TABLE resource (
+    kind TEXT NOT NULL, name TEXT NOT NULL, current INTEGER, last INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (kind, name));
+CREATE TABLE version (
+    kind TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, folder TEXT NOT NULL,
+    manifest TEXT NOT NULL, created TEXT NOT NULL, PRIMARY KEY (kind, name, number));
+INSERT INTO resource VALUES ('note', 'a', 3, 3), ('note', 'deleted', NULL, 7), ('other', 'a', 1, 1);
+INSERT INTO version VALUES
+    ('note', 'a', 2, 'a/2', '{"words": "two"}', '2026-01-02T00:00:00+00:00'),
+    ('note', 'a', 3, 'a/3', '{"words": "three"}', '2026-01-03T00:00:00+00:00'),
+    ('other', 'a', 1, 'a/1', '{"words": "other"}', '2026-01-01T00:00:00+00:00');
+PRAGMA user_version = 1;
+"""
+
+
+class Note(BaseModel):
+    words: str
 
 
 @pytest.fixture
@@ -33,6 +55,24 @@ def test_what_was_committed_is_there_again_after_opening_anew(path: Path) -> Non
     add(database, "a")
     database.close()
     assert count(Database(path)) == 1
+
+
+def test_a_home_of_the_first_schema_shows_the_same_and_can_go_back(path: Path) -> None:
+    path.parent.mkdir()
+    old = sqlite3.connect(path)
+    old.executescript(FIRST_SCHEMA)
+    old.close()
+    notes = Versions(path.parent, Database(path), "note", Note)
+    shown = [(str(v), v.current, v.manifest.words, v.created[:10], v.author) for v in notes.of("a")]
+    assert shown == [("a@2", False, "two", "2026-01-02", ""), ("a@3", True, "three", "2026-01-03", "")]
+    assert notes.names() == ["a"]
+    for name, number in (("a", 4), ("deleted", 8)):
+        with notes.staging() as folder:
+            assert notes.publish(name, folder, Note(words="new")).number == number
+    assert [notes.rollback("a").number for _ in range(2)] == [3, 2]
+    with pytest.raises(IncompatibleParts):
+        notes.rollback("a")
+    assert Versions(path.parent, Database(path), "other", Note).resolve(Ref("a")).manifest.words == "other"
 
 
 def test_a_transaction_that_fails_leaves_nothing(path: Path) -> None:

@@ -1,15 +1,20 @@
-"""Immutable versions behind a name: publishing, pins, deleting, crashes, full disks, and several processes at once."""
+"""Immutable versions behind a name: publishing, aliases, rollback, deleting, full disks, several processes at once.
+
+What `kill -9` leaves is in test_crashes.py.
+"""
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from ragtune.errors import InvalidRequest, StorageFull, UnknownName
-from ragtune.mode import Ref
+from ragtune.errors import IncompatibleParts, InvalidRequest, StorageFull, UnknownName
+from ragtune.mode import Mode, Ref
+from ragtune.mode_aliases import KIND, ModeAliases
 from ragtune.store import Database
 from ragtune.versions import MANIFEST, Version, Versions
 
@@ -56,10 +61,19 @@ def notes(tmp_path: Path, database: Database) -> Versions[Note]:
     return Versions(tmp_path, database, "note", Note)
 
 
-def publish(notes: Versions[Note], name: str, words: str) -> Version[Note]:
+def publish(notes: Versions[Note], name: str, words: str, *, reuse: bool = False) -> Version[Note]:
     with notes.staging() as folder:
         (folder / "content").write_text(words)
-        return notes.publish(name, folder, Note(words=words))
+        same = (lambda note: note.words == words) if reuse else None
+        return notes.publish(name, folder, Note(words=words), author="ada", same=same)
+
+
+@pytest.fixture
+def three(notes: Versions[Note]) -> Versions[Note]:
+    """a@1, a@2 and a@3."""
+    for words in ("one", "two", "three"):
+        publish(notes, "a", words)
+    return notes
 
 
 def publisher(home: Path, name: str, times: int = 1, die_before: str = "") -> "subprocess.Popen[str]":
@@ -103,8 +117,9 @@ def test_an_unknown_name_or_version_is_told_what_there_is(notes: Versions[Note])
     with pytest.raises(UnknownName, match="did you mean 'support'") as caught:
         notes.resolve(Ref("suport"), param="mode")
     assert caught.value.param == "mode"
-    with pytest.raises(UnknownName, match="known: 1"):
-        notes.resolve(Ref("support", "7"))
+    for number in ("7", "0", "9" * 64):
+        with pytest.raises(UnknownName, match="known: 1"):
+            notes.resolve(Ref("support", number))
 
 
 def test_a_name_the_mode_language_cannot_say_is_refused(notes: Versions[Note]) -> None:
@@ -134,6 +149,177 @@ def test_versions_survive_opening_the_home_anew(tmp_path: Path, database: Databa
     database.close()
     again = Versions(tmp_path, Database(tmp_path / "ragtune.db"), "note", Note)
     assert again.resolve(Ref("a")).manifest.words == "one"
+
+
+def test_a_version_says_who_published_it_and_when(notes: Versions[Note]) -> None:
+    publish(notes, "a", "one")
+    (version,) = notes.of("a")
+    assert version.author == "ada" and version.created.endswith("+00:00")
+
+
+def test_content_that_an_older_version_has_makes_that_one_current_again(tmp_path: Path, three: Versions[Note]) -> None:
+    assert publish(three, "a", "one", reuse=True).number == 1
+    assert three.resolve(Ref("a")).number == 1
+    assert folders(tmp_path) == ["a/1", "a/2", "a/3"]
+    assert publish(three, "a", "one", reuse=True) == three.resolve(Ref("a"))
+    assert three.rollback("a").number == 3  # what was current before, and the second time was no move
+    assert publish(three, "a", "four", reuse=True).number == 4
+
+
+def test_the_newest_of_those_with_the_same_content_is_found(three: Versions[Note]) -> None:
+    publish(three, "a", "one")
+    found = three.find("a", lambda note: note.words == "one")
+    assert found is not None and found.number == 4
+    assert three.find("a", lambda note: note.words == "five") is None
+    assert three.find("b", lambda note: True) is None
+
+
+def test_an_alias_means_a_version_until_it_is_set_again(three: Versions[Note]) -> None:
+    assert three.set_alias("a", "prod", 2).number == 2
+    assert three.set_alias("a", "newest").number == 3
+    publish(three, "a", "four")
+    assert [three.resolve(Ref("a", alias)).number for alias in ("prod", "newest")] == [2, 3]
+    assert {alias: version.number for alias, version in three.aliases("a").items()} == {"newest": 3, "prod": 2}
+    assert [version.aliases for version in three.of("a")] == [(), ("prod",), ("newest",), ()]
+    three.set_alias("a", "prod", 3)
+    assert [version.aliases for version in three.of("a")] == [(), (), ("newest", "prod"), ()]
+
+
+def test_an_alias_of_one_name_means_nothing_for_another(three: Versions[Note]) -> None:
+    publish(three, "b", "one")
+    three.set_alias("a", "prod", 1)
+    with pytest.raises(UnknownName):
+        three.resolve(Ref("b", "prod"))
+
+
+@pytest.mark.parametrize("alias", ["2", "007", "", "Upper", "a b", "a@b", "x" * 65])
+def test_an_alias_that_cannot_be_told_from_a_number_or_cannot_be_said_is_refused(
+    three: Versions[Note], alias: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="not a legal alias"):
+        three.set_alias("a", alias, 1)
+
+
+def test_an_alias_may_be_any_other_word(three: Versions[Note]) -> None:
+    for alias in ("base", "rag", "0prod", "v2.1"):
+        assert three.set_alias("a", alias, 2) == three.resolve(Ref("a", alias))
+
+
+def test_an_unknown_alias_or_target_is_told_what_there_is(three: Versions[Note]) -> None:
+    three.set_alias("a", "prod", 1)
+    with pytest.raises(UnknownName, match="unknown version of note 'a': 'prd'; did you mean 'prod'"):
+        three.resolve(Ref("a", "prd"))
+    for failing in (lambda: three.set_alias("a", "prod", 4), lambda: three.remove_alias("a", "canary")):
+        with pytest.raises(UnknownName, match="known: 1, 2, 3, prod"):
+            failing()
+    assert three.resolve(Ref("a", "prod")).number == 1
+
+
+def test_an_alias_that_is_taken_away_means_nothing_and_remembers_nothing(three: Versions[Note]) -> None:
+    three.set_alias("a", "prod", 1)
+    three.set_alias("a", "prod", 2)
+    assert three.remove_alias("a", "prod").number == 2
+    with pytest.raises(UnknownName):
+        three.resolve(Ref("a", "prod"))
+    three.set_alias("a", "prod", 3)
+    with pytest.raises(IncompatibleParts):
+        three.rollback("a", "prod")
+
+
+def test_a_rollback_goes_back_one_by_one_and_says_when_there_is_nothing_left(three: Versions[Note]) -> None:
+    assert [three.rollback("a").number, three.rollback("a").number] == [2, 1]
+    with pytest.raises(IncompatibleParts, match="nothing to go back to: a means a@1"):
+        three.rollback("a")
+    assert three.resolve(Ref("a")).number == 1
+    assert publish(three, "a", "four").number == 4
+    assert three.rollback("a").number == 1
+
+
+def test_an_alias_is_rolled_back_by_itself(three: Versions[Note]) -> None:
+    for number in (1, 3, 3, 2):
+        three.set_alias("a", "prod", number)
+    assert [three.rollback("a", "prod").number for _ in range(2)] == [3, 1]
+    assert three.resolve(Ref("a")).number == 3
+    with pytest.raises(IncompatibleParts, match="a@prod means a@1"):
+        three.rollback("a", "prod")
+    with pytest.raises(UnknownName):
+        three.rollback("a", "canary")
+
+
+def test_a_rollback_passes_over_what_was_deleted(three: Versions[Note]) -> None:
+    for number in (1, 2, 3):
+        three.set_alias("a", "prod", number)
+    assert [str(version) for version in three.forget(Ref("a", "2"))] == ["a@2"]
+    assert three.rollback("a", "prod").number == 1
+    assert three.rollback("a").number == 1
+
+
+def test_a_single_version_goes_only_when_nothing_means_it(tmp_path: Path, three: Versions[Note]) -> None:
+    three.set_alias("a", "prod", 3)
+    three.set_alias("a", "canary", 1)
+    with pytest.raises(IncompatibleParts, match="a@3 is what a and a@prod mean"):
+        three.forget(Ref("a", "3"))
+    with pytest.raises(IncompatibleParts, match="a@1 is what a@canary means"):
+        three.forget(Ref("a", "canary"))
+    (gone,) = three.forget(Ref("a", "2"))
+    assert folders(tmp_path) == ["a/1", "a/2", "a/3"]  # whoever has found it goes on
+    three.discard(gone)
+    assert folders(tmp_path) == ["a/1", "a/3"]
+    assert [version.number for version in three.of("a")] == [1, 3]
+    assert publish(three, "a", "four").number == 4
+
+
+def test_deleting_a_name_takes_its_aliases_and_what_it_meant_along(three: Versions[Note]) -> None:
+    three.set_alias("a", "prod", 1)
+    three.delete("a")
+    assert publish(three, "a", "again").number == 4
+    assert three.aliases("a") == {}
+    with pytest.raises(IncompatibleParts):
+        three.rollback("a")
+
+
+def test_a_version_that_was_forgotten_and_not_discarded_is_collected_at_the_next_start(
+    tmp_path: Path, three: Versions[Note]
+) -> None:
+    three.forget(Ref("a", "1"))
+    assert three.collect_staging() == []
+    assert folders(tmp_path) == ["a/1", "a/2", "a/3"]
+    assert [path.name for path in three.collect_orphans()] == ["1"]
+    assert folders(tmp_path) == ["a/2", "a/3"]
+
+
+def test_a_publish_that_fails_leaves_alone_what_was_forgotten_and_is_still_in_use(
+    tmp_path: Path, database: Database, three: Versions[Note]
+) -> None:
+    three.forget(Ref("a", "1"))
+    with database.read() as connection:
+        connection.execute(text("PRAGMA max_page_count = 1"))
+    with pytest.raises(StorageFull):
+        publish(three, "a", "x" * 100_000)
+    assert folders(tmp_path) == ["a/1", "a/2", "a/3"]
+
+
+def test_a_name_that_is_an_alias_for_a_mode_cannot_be_published(tmp_path: Path, database: Database) -> None:
+    adapters = Versions(tmp_path, database, "adapter", Note, apart_from=KIND)
+    ModeAliases(database).set("best", Mode())
+    for failing in (lambda: publish(adapters, "best", "one"), lambda: adapters.check_free("best")):
+        with pytest.raises(InvalidRequest, match="'best' is an alias for the mode base; choose another name"):
+            failing()
+    ModeAliases(database).remove("best")
+    assert publish(adapters, "best", "one").number == 1
+
+
+def test_whoever_looks_while_an_alias_flips_finds_the_one_or_the_other(three: Versions[Note]) -> None:
+    three.set_alias("a", "prod", 1)
+    found: set[int] = set()
+    flipping = threading.Thread(target=lambda: [three.set_alias("a", "prod", number) for number in (2, 1) * 30 + (2,)])
+    flipping.start()
+    while flipping.is_alive():
+        (meant,) = [version.number for version in three.of("a") if "prod" in version.aliases]
+        found |= {meant, three.resolve(Ref("a", "prod")).number}
+    flipping.join()
+    assert found == {1, 2}
+    assert three.rollback("a", "prod").number == 1
 
 
 def test_a_build_that_fails_leaves_no_staging_folder(tmp_path: Path, notes: Versions[Note]) -> None:

@@ -1,0 +1,67 @@
+"""Deleting what may be in use: nobody new finds it, whoever has it finishes, then memory and disk are free.
+
+What is deleted stays deleted: it goes on when the client leaves, and what a crash leaves over is collected at the next
+start.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from adapters.manifest import AdapterManifest
+from indexer.store import IndexManifest
+from ragtune.errors import Unavailable
+from ragtune.mode import Ref
+from ragtune.versions import Version
+from service.catalog import reference
+from service.parts import Parts
+from service.pins import pin
+
+T = TypeVar("T")
+_removing: set[asyncio.Task[Any]] = set()
+
+
+async def remove_adapter(ref: Ref, parts: Parts) -> list[Version[AdapterManifest]]:
+    """Delete an adapter, or one version of it, and return what is gone.
+
+    Raises UnknownName, and IncompatibleParts for a single version that is still meant by its name or an alias.
+    """
+    return await _to_the_end(_remove_adapter(ref, parts))
+
+
+async def remove_index(name: str, parts: Parts) -> list[Version[IndexManifest]]:
+    """Delete an index and return its versions. Raises UnknownName."""
+    return await _to_the_end(_remove_index(name, parts))
+
+
+async def _remove_adapter(ref: Ref, parts: Parts) -> list[Version[AdapterManifest]]:
+    versions = parts.adapters.versions
+    if ref.version is not None:
+        one = parts.adapters.get(ref)
+        parts.catalog.aliases.check_unused(one.name, one.number)
+    gone = await asyncio.to_thread(versions.forget, ref)
+    await parts.pins.released([pin(version) for version in gone])
+    for version in gone:
+        with suppress(Unavailable):  # an engine that is gone holds nothing
+            await parts.engine.unload(reference(version).key)
+        await asyncio.to_thread(versions.discard, version)
+    return gone
+
+
+async def _remove_index(name: str, parts: Parts) -> list[Version[IndexManifest]]:
+    versions = parts.indexes.versions
+    gone = await asyncio.to_thread(versions.forget, Ref(name))
+    await parts.pins.released([pin(version) for version in gone])
+    for version in gone:
+        await asyncio.to_thread(parts.retriever.close, version)
+        await asyncio.to_thread(versions.discard, version)
+    return gone
+
+
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which goes on where the one who waits for it is cancelled."""
+    task = asyncio.create_task(work)
+    _removing.add(task)
+    task.add_done_callback(_removing.discard)
+    return await asyncio.shield(task)
