@@ -60,8 +60,11 @@ def _home(paths: list[PurePosixPath]) -> PurePosixPath:
 
 def _members(archive: Path, limits: Limits) -> Iterator[Member]:
     """By content, not by name."""
-    with archive.open("rb") as file:
-        beginning = file.read(512)
+    try:
+        with archive.open("rb") as file:
+            beginning = file.read(512)
+    except OSError as error:
+        raise RefusedArtifact(f"cannot read {archive}: {error.strerror or error}") from error
     budget = Budget(archive.stat().st_size, limits)
     if beginning.startswith(_ZIP):
         return zip_members(archive, budget)

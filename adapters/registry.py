@@ -33,10 +33,15 @@ class Adapters:
     def add(self, name: str, folder: Path) -> Version[AdapterManifest]:
         """Check the PEFT adapter in `folder` and publish a copy of it; the same bytes again are no new version.
 
-        Raises Forbidden outside the allowed roots, RefusedArtifact with the reason for anything that cannot be served.
+        A folder of `versions.staging`, where uploads and downloads arrive, needs no root. Raises Forbidden outside the
+        allowed roots, RefusedArtifact with the reason for anything that cannot be served.
         """
         check_name(name, "adapter")
-        source = self._allowed(folder)
+        source = real_path(folder)
+        if not self.versions.is_staged(source):
+            source = self.allowed(folder)
+        if not source.is_dir():
+            raise RefusedArtifact(f"there is no folder {folder}")
         inspect(source, self._base)
         with self.versions.staging() as staged:
             for file in _COPIED:
@@ -47,6 +52,10 @@ class Adapters:
                 if existing.name == name and existing.manifest == manifest:  # for another base model it is another one
                     return existing
             return self.versions.publish(name, staged, manifest)
+
+    def allowed(self, path: Path, param: str = "path") -> Path:
+        """`path` with all links followed. Raises Forbidden outside the allowed roots; `param` is its field."""
+        return real_path(path) if self._roots is None else inside(path, self._roots, "RAGTUNE_ADAPTER_ROOTS", param)
 
     def get(self, ref: Ref) -> Version[AdapterManifest]:
         """The version `ref` names. Raises UnknownName with near matches."""
@@ -63,12 +72,6 @@ class Adapters:
     def remove(self, name: str) -> list[Version[AdapterManifest]]:
         """Delete `name` with all its versions; returns them. Raises UnknownName."""
         return self.versions.delete(name)
-
-    def _allowed(self, folder: Path) -> Path:
-        real = real_path(folder) if self._roots is None else inside(folder, self._roots, "RAGTUNE_ADAPTER_ROOTS")
-        if not real.is_dir():
-            raise RefusedArtifact(f"there is no folder {folder}")
-        return real
 
     def _inside(self, source: Path, file: str) -> Path:
         """The file itself, if no link leads out of the folder."""

@@ -49,6 +49,7 @@ class Versions(Generic[M]):
 
     def __init__(self, home: Path, database: Database, kind: str, manifest: type[M]) -> None:
         self._root = home / "store" / kind
+        self._staged = self._root / ".staging"
         self._database = database
         self._kind = kind
         self._manifest = manifest
@@ -56,7 +57,7 @@ class Versions(Generic[M]):
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A fresh folder to build a version in; removed at the end unless `publish` has taken it."""
-        folder = self._root / ".staging" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        folder = self._staged / f"{os.getpid()}-{uuid.uuid4().hex}"
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -66,6 +67,10 @@ class Versions(Generic[M]):
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def is_staged(self, folder: Path) -> bool:
+        """Whether `folder`, with all links followed, is one that `staging` gave, or inside one."""
+        return folder.parent.is_relative_to(self._staged.resolve())
 
     def publish(self, name: str, staged: Path, manifest: M) -> Version[M]:
         """Make `staged` the current version of `name`. On any error nothing is published and no version's folder is
@@ -151,7 +156,7 @@ class Versions(Generic[M]):
         with self._database.write():
             known = {version.folder for version in self._select("")}
             found = [path for path in self._root.glob("[!.]*/*") if path not in known]
-            found += [path for path in self._root.glob(".staging/*") if not _alive(path.name.partition("-")[0])]
+            found += [path for path in self._staged.glob("*") if not _alive(path.name.partition("-")[0])]
             for path in found:
                 shutil.rmtree(path, ignore_errors=True)
         return found
