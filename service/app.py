@@ -48,5 +48,5 @@ def create_app(parts: Parts) -> FastAPI:
     ):
         app.include_router(router)
     hosts = frozenset({*parts.settings.allowed_hosts, parts.settings.host} - {"0.0.0.0", "::"})
-    app.add_middleware(Border, hosts=hosts, lifecycle=parts.lifecycle)
+    app.add_middleware(Border, hosts=hosts, lifecycle=parts.lifecycle, max_upload=parts.settings.max_upload)
     return app

@@ -24,3 +24,11 @@ async def register(parts: Parts, name: str, folder: Path) -> Version[AdapterMani
         _unloading.add(task)
         task.add_done_callback(_unloading.discard)
     return version
+
+
+async def unregister(parts: Parts, name: str) -> list[Version[AdapterManifest]]:
+    """Delete `name` with all its versions, and free their memory once nobody uses them. Raises UnknownName."""
+    gone = await asyncio.to_thread(parts.adapters.remove, name)
+    for version in gone:
+        await parts.engine.unload(reference(version).key)
+    return gone
