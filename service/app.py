@@ -10,7 +10,7 @@ from service.documented import ALWAYS, describe, refusals
 from service.openai import completions, embeddings
 from service.openai.responses import ChatChunk
 from service.parts import Parts
-from service.routes import adapters, health, indexes, models, query, templates, tokens
+from service.routes import adapters, health, indexes, models, query, templates, tokens, vllm
 
 _TAGS = [
     {"name": "openai", "description": "What OpenAI's clients speak; `model` is the mode."},
@@ -42,6 +42,7 @@ def create_app(parts: Parts) -> FastAPI:
         query.router(parts),
         models.router(parts),
         adapters.router(parts),
+        vllm.router(parts),
         indexes.router(parts),
         templates.router(parts),
         health.router(parts),
