@@ -26,29 +26,41 @@ def adapter() -> None:
 
 @adapter.command()
 @click.argument("name")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
 @as_json_option
-def add(name: str, folder: Path, as_json: bool) -> None:
-    """Check the PEFT adapter in FOLDER and publish it as the next version of NAME.
+def add(name: str, source: Path, as_json: bool) -> None:
+    """Check the PEFT adapter in SOURCE, a folder or an archive, and publish it as the next version of NAME.
 
     \b
     Example:  ragtune adapter add support-lora runs/support-lora
+              ragtune adapter add support-lora support-lora.zip
 
-    A running service has it with the next request. RAGTUNE_ADAPTER_ROOTS binds HTTP only: whoever sits at this
-    terminal may name any folder.
+    An archive is a zip or a tar (plain or gzipped) with one adapter, at its top or in one folder. A running service
+    has the adapter with the next request. RAGTUNE_ADAPTER_ROOTS binds HTTP only: whoever sits at this terminal may
+    name any folder.
     """
+    from adapters.archive import unpack
     from adapters.base_model import locate_base_model
+    from adapters.member import Limits
     from adapters.registry import Adapters
 
     settings = Settings.load()
     database = Database(settings.database)
     adapters = Adapters(settings.home, database, locate_base_model(settings), roots=None)
-    version = adapters.add(name, folder)
+    ignored: list[str] = []
+    if source.is_file():
+        with adapters.versions.staging() as staged:
+            ignored = unpack(source, staged, Limits(settings.max_upload))
+            version = adapters.add(name, staged, person())
+    else:
+        version = adapters.add(name, source, person())
     AuditLog(database).command("adapter add", str(version))
     manifest = version.manifest
     if as_json:
-        print_json({"version": str(version), "manifest": manifest})
+        print_json({"version": str(version), "manifest": manifest, "ignored": ignored})
     else:
+        if ignored:
+            say(f"left out: {', '.join(ignored[:10])}{' ...' if len(ignored) > 10 else ''}")
         size = f"{manifest.parameters:,} parameters, {manifest.bytes / 1e6:.1f} MB"
         results.print(f"published {version}: {manifest.method}, {size}, base: {manifest.base}", markup=False)
 
@@ -74,7 +86,7 @@ def list_(as_json: bool) -> None:
         )
         return
     if not versions:
-        say("no adapter yet; train one with 'ragtune train', or add one with 'ragtune adapter add NAME FOLDER'")
+        say("no adapter yet; train one with 'ragtune train', or add one with 'ragtune adapter add NAME SOURCE'")
         return
     rows = [
         (
@@ -125,6 +137,27 @@ def rollback(name: str, alias: str | None, as_json: bool) -> None:
     check_name(name, "adapter")
     meant = _versions().rollback(name, ITSELF if alias is None else check_alias(alias))
     _tell(meant, as_json, f"{Ref(name, alias)} now means {meant}")
+
+
+@adapter.command("export")
+@click.argument("ref", metavar="NAME[@VERSION]")
+@click.argument("target", type=click.Path(path_type=Path))
+@as_json_option
+def export_(ref: str, target: Path, as_json: bool) -> None:
+    """Write an adapter to TARGET as plain PEFT loads it: a new or empty folder, or a new .zip file.
+
+    \b
+    Example:  ragtune adapter export support-lora ./support-lora
+              ragtune adapter export support-lora@2 support-lora.zip
+    """
+    from adapters.export import export
+
+    version = _versions().resolve(Ref.parse(ref, "adapter"))
+    files = export(version, target)
+    if as_json:
+        print_json({"version": str(version), "target": str(target), "files": files})
+    else:
+        results.print(f"exported {version} to {target}: {', '.join(files)}", markup=False)
 
 
 @adapter.command()

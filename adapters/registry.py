@@ -40,11 +40,20 @@ class Adapters:
             return self.publish(name, staged, Preparing(self._base).prepare(source, staged), author)
 
     def source(self, folder: Path) -> Path:
-        """`folder` with all links followed. Raises Forbidden outside the allowed roots, RefusedArtifact if none."""
-        real = real_path(folder) if self._roots is None else inside(folder, self._roots, "RAGTUNE_ADAPTER_ROOTS")
+        """`folder` with all links followed. One of `versions.staging`, where uploads arrive, needs no root.
+
+        Raises Forbidden outside the allowed roots, RefusedArtifact if there is no such folder.
+        """
+        real = real_path(folder)
+        if not self.versions.is_staged(real):
+            real = self.allowed(folder)
         if not real.is_dir():
             raise RefusedArtifact(f"there is no folder {folder}")
         return real
+
+    def allowed(self, path: Path, param: str = "path") -> Path:
+        """`path` with all links followed. Raises Forbidden outside the allowed roots; `param` is its field."""
+        return real_path(path) if self._roots is None else inside(path, self._roots, "RAGTUNE_ADAPTER_ROOTS", param)
 
     def publish(self, name: str, staged: Path, manifest: AdapterManifest, author: str = "") -> Version[AdapterManifest]:
         """Make a prepared folder the current version of `name`; a version with the same bytes becomes that again."""

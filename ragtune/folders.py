@@ -14,6 +14,8 @@ from pathlib import Path
 
 from ragtune.errors import StorageFull
 
+STAGING = ".staging"
+
 
 class Folders:
     """The folders of one kind of resource."""
@@ -24,7 +26,7 @@ class Folders:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A fresh folder to build in; removed at the end unless it has been settled. Raises StorageFull."""
-        folder = self.root / ".staging" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        folder = self.root / STAGING / f"{os.getpid()}-{uuid.uuid4().hex}"
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -48,7 +50,7 @@ class Folders:
 
     def abandoned(self) -> list[Path]:
         """Staging folders whose process is dead."""
-        return [path for path in self.root.glob(".staging/*") if not _alive(path.name.partition("-")[0])]
+        return [path for path in self.root.glob(f"{STAGING}/*") if not _alive(path.name.partition("-")[0])]
 
 
 def flush(folder: Path) -> None:

@@ -43,6 +43,10 @@ class Settings(BaseModel):
     adapter_roots: tuple[Path, ...] = Field(
         default=(), description="folders adapters may be registered from, comma separated; runs/ in the home always is"
     )
+    max_upload: int = Field(
+        default=2 << 30, ge=1, description="bytes an uploaded adapter may have, as an archive and unpacked"
+    )
+    hub_adapters: bool = Field(default=False, description="whether adapters may be downloaded from the hub over HTTP")
     document_roots: tuple[Path, ...] = Field(
         default=(), description="folders an index may be built from over HTTP, comma separated"
     )

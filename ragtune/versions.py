@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, text
 
 from ragtune.errors import IncompatibleParts, InvalidRequest, UnknownName
-from ragtune.folders import Folders, discard, flush
+from ragtune.folders import STAGING, Folders, discard, flush
 from ragtune.mode import Ref, check_alias, check_name
 from ragtune.pointers import ITSELF, Pointers
 from ragtune.store import Database
@@ -70,6 +70,10 @@ class Versions(Generic[M]):
         """A fresh folder to build a version in; removed at the end unless `publish` took it. Raises StorageFull."""
         with self._folders.staging() as folder:
             yield folder
+
+    def is_staged(self, folder: Path) -> bool:
+        """Whether `folder`, with all links followed, is one that `staging` gave, or inside one."""
+        return folder.parent.is_relative_to((self._folders.root / STAGING).resolve())
 
     def publish(
         self, name: str, staged: Path, manifest: M, *, author: str = "", same: Callable[[M], bool] | None = None

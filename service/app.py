@@ -12,7 +12,7 @@ from service.documented import ALWAYS, describe, refusals
 from service.openai import completions, embeddings
 from service.openai.responses import ChatChunk
 from service.parts import Parts
-from service.routes import adapters, audit, health, indexes, models, modes, query, templates, tokens
+from service.routes import adapters, audit, health, indexes, models, modes, query, templates, tokens, vllm
 
 _TAGS = [
     {"name": "openai", "description": "What OpenAI's clients speak; `model` is the mode."},
@@ -46,6 +46,7 @@ def create_app(parts: Parts) -> FastAPI:
         query.router(parts),
         models.router(parts),
         adapters.router(parts),
+        vllm.router(parts),
         indexes.router(parts),
         templates.router(parts),
         modes.router(parts),
@@ -58,6 +59,6 @@ def create_app(parts: Parts) -> FastAPI:
     doors = Doors((*guarded, open_to_all))
     hosts = frozenset({*parts.settings.allowed_hosts, parts.settings.host} - {"0.0.0.0", "::"})
     app.add_middleware(Access, doors=doors, gate=parts.gate)  # the one added last stands outermost
-    app.add_middleware(Border, hosts=hosts, lifecycle=parts.lifecycle)
+    app.add_middleware(Border, hosts=hosts, lifecycle=parts.lifecycle, max_upload=parts.settings.max_upload)
     app.add_middleware(Audited, doors=doors, audit=parts.audit)
     return app

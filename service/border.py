@@ -21,15 +21,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ragtune.errors import Forbidden, InvalidRequest, RagtuneError, TooLarge, Unavailable
 from ragtune.wire import Answer
 from service.access import HEALTH
+from service.bodies import JSON, Allowance, content_type
 from service.errors import refuse
 from service.parts import Lifecycle
 
 log = logging.getLogger("ragtune.access")
-MOST_BODY = 8 * 1024 * 1024
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
-_BODIES = ("application/json", "application/toml")
 
 
 @dataclass
@@ -44,8 +43,10 @@ async def whole_characters(request: Request) -> None:
 
     Python reads it, and nothing after that can encode it.
     """
+    if content_type(request.scope) != JSON:  # TOML says it itself, and an archive is read by its route, never at once
+        return
     body = await request.body()
-    if not _SURROGATE.search(body) or request.headers.get("content-type", "").startswith("application/toml"):
+    if not _SURROGATE.search(body):
         return
     try:
         json.dumps(json.loads(body), ensure_ascii=False).encode()
@@ -78,11 +79,12 @@ def note_answers(request: Request, answers: list[Answer]) -> None:
 class Border:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str], lifecycle: Lifecycle) -> None:
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], lifecycle: Lifecycle, max_upload: int) -> None:
         self._app = app
         self._hosts = hosts | _LOCAL
         self._any_host = "*" in hosts
         self._lifecycle = lifecycle
+        self._max_upload = max_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check, pass on, log."""
@@ -103,10 +105,11 @@ class Border:
             await send(message)
 
         try:
-            if refusal := self._refusal(scope, headers):
+            allowance = Allowance.of(scope, self._max_upload)
+            if refusal := self._refusal(scope, headers, allowance):
                 await refuse(refusal)(scope, receive, outgoing)
             else:
-                await self._app(scope, _limited(receive), outgoing)
+                await self._app(scope, _limited(receive, allowance), outgoing)
         finally:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             line = {"time": now, "request_id": name, "method": scope["method"], "path": scope["path"]}
@@ -114,20 +117,18 @@ class Border:
             line |= scope["ragtune.note"].fields
             log.log(logging.DEBUG if scope["path"] in HEALTH else logging.INFO, json.dumps(line))
 
-    def _refusal(self, scope: Scope, headers: Headers) -> RagtuneError | None:
+    def _refusal(self, scope: Scope, headers: Headers, allowance: Allowance) -> RagtuneError | None:
         if not self._any_host and _host(headers.get("host", "")) not in self._hosts:
             return Forbidden("this Host is not served here; add it to RAGTUNE_ALLOWED_HOSTS if it should be")
         if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             if not self._same_site(headers):
                 return Forbidden("requests from other web pages are not accepted")
             length = headers.get("content-length", "0")
-            if length.isdecimal() and int(length) > MOST_BODY:
-                return TooLarge(f"the body is larger than {MOST_BODY >> 20} MiB")
+            if length.isdecimal() and int(length) > allowance.most:
+                return TooLarge(allowance.too_large)
             # A page may post without asking first only as a form, as plain text, or with no type at all.
-            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            takes = _BODIES if scope["path"].startswith("/v1/templates/") else _BODIES[:1]
-            if scope["method"] != "DELETE" and kind not in takes:
-                return InvalidRequest(f"send the body with Content-Type: {_BODIES[0]}")
+            if scope["method"] != "DELETE" and content_type(scope) not in allowance.kinds:
+                return InvalidRequest(f"send the body with Content-Type: {' or '.join(allowance.kinds)}")
         if self._lifecycle.draining and scope["path"] not in HEALTH:
             return Unavailable("the service is shutting down")
         return None
@@ -149,7 +150,7 @@ def _host(authority: str) -> str:
         return ""
 
 
-def _limited(receive: Receive) -> Receive:
+def _limited(receive: Receive, allowance: Allowance) -> Receive:
     """Bodies without a Content-Length are counted as they come."""
     taken = 0
 
@@ -157,9 +158,9 @@ def _limited(receive: Receive) -> Receive:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > MOST_BODY:
+        if taken > allowance.most:
             # FastAPI lets only this exception through while it reads a body
-            raise HTTPException(413, f"the body is larger than {MOST_BODY >> 20} MiB")
+            raise HTTPException(413, allowance.too_large)
         return message
 
     return counting

@@ -36,14 +36,14 @@ _REFUSALS: dict[int, tuple[str, RagtuneError]] = {
     ),
     401: ("No API key, or one that is wrong or revoked.", Unauthorized("this API key is unknown, wrong or revoked")),
     403: (
-        "A key without the scope, a foreign Host or Origin, or a path outside the allowed roots.",
+        "A key without the scope, a foreign Host or Origin, a path outside the allowed roots, or a hub that is off.",
         Forbidden("requests from other web pages are not accepted"),
     ),
     404: (
         "A name nobody knows, with near matches.",
         UnknownName("unknown adapter or mode 'suport-lora'; did you mean 'support-lora'?", param="model"),
     ),
-    413: ("The body is too large.", TooLarge("the body is larger than 8 MiB")),
+    413: ("The body, or what it unpacks to, is too large.", TooLarge("the body is larger than 8 MiB")),
     422: (
         "Parts that do not fit together, a change that does not fit what there is, or an artefact that is refused.",
         IncompatibleParts("a mode takes one weight adapter at most, a-lora and b-lora are two", param="model"),

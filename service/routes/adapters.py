@@ -2,7 +2,7 @@
 
 import asyncio
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi import Path as PathParameter
@@ -14,7 +14,9 @@ from ragtune.pointers import ITSELF
 from ragtune.versions import Version
 from ragtune.wire import Count
 from service.access import author, needs
+from service.bodies import ARCHIVES, JSON
 from service.documented import NAMED, refusals
+from service.intake import FromHub, received
 from service.parts import Parts
 from service.registering import register
 from service.removing import remove_adapter
@@ -57,6 +59,29 @@ class Rollback(BaseModel):
     alias: str | None = Field(default=None, description="an alias; absent: the version that the bare name means")
 
 
+_MOST_SHOWN = 100  # names of files that were left out
+_ARCHIVE = {"schema": {"type": "string", "format": "binary"}, "example": "the bytes of the archive"}
+_SOURCES: dict[str, Any] = {
+    "required": True,
+    "description": "A folder of the server, a repository of the hub, or the adapter itself: a zip, a tar or a tar.gz.",
+    "content": {
+        JSON: {
+            "schema": {
+                "anyOf": [FromPath.model_json_schema(), FromHub.model_json_schema()],
+                "examples": [{"path": "/data/support"}, {"hub": "someone/support-lora", "revision": "main"}],
+            }
+        },
+        **dict.fromkeys(ARCHIVES, _ARCHIVE),
+    },
+}
+
+
+class Registered(Described[AdapterManifest]):
+    """What was published."""
+
+    ignored: list[str] = Field(description="files of an uploaded archive that were left out; the first hundred")
+
+
 def router(parts: Parts) -> APIRouter:
     """/v1/adapters."""
     routes = APIRouter(prefix="/v1/adapters", tags=["adapters"])
@@ -66,14 +91,23 @@ def router(parts: Parts) -> APIRouter:
         """The current version of every adapter."""
         return [Described.of(version) for version in parts.adapters.current()]
 
-    @routes.put("/{name}", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 413, 422, 507))
-    async def adapters_put(name: Name, body: FromPath, request: Request) -> Described[AdapterManifest]:
-        """Register a PEFT folder as the next version of `name`, and load it; requests in flight keep theirs.
+    @routes.put(
+        "/{name}",
+        dependencies=[needs("adapters:write")],
+        openapi_extra={"requestBody": _SOURCES},
+        responses=refusals(*NAMED, 413, 422, 507),
+    )
+    async def adapters_put(name: Name, request: Request) -> Registered:
+        """Register an adapter or a fine-tuned checkpoint as the next version of `name`; requests in flight keep theirs.
 
-        All but the newest two versions, the current one and those with an alias leave the engine's memory once nobody
-        uses them.
+        It comes from a folder inside the allowed roots, as an archive in the body, or from the hub if the server
+        allows that. It is published once it was checked, probed and loaded; bytes that a version of `name` has
+        already are no new version, that one becomes current.
         """
-        return Described.of(await register(parts, name, body.path, author(request)))
+        check_name(name, "adapter")
+        async with received(request, parts) as source:
+            version = await register(parts, name, source.folder, author(request))
+            return Registered(**dict(Described.of(version)), ignored=source.ignored[:_MOST_SHOWN])
 
     @routes.get("/{name}", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def adapters_get(name: Name) -> Described[AdapterManifest]:

@@ -5,6 +5,7 @@ delete use names of their own.
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -192,3 +193,27 @@ async def url(parts: Parts, serve: Serve) -> AsyncIterator[str]:
     """The URL of a real server over `parts`."""
     async with serve(parts) as url:
         yield url
+
+
+def hub_cache(root: Path, folder: Path, repository: str = "someone/support-lora") -> Path:
+    """The hub's cache as a download of `folder` leaves it: blobs, and a snapshot of links to them."""
+    place, commit = root / f"models--{repository.replace('/', '--')}", "0" * 40
+    snapshot = place / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    (place / "blobs").mkdir()
+    for path in folder.iterdir():
+        blob = place / "blobs" / path.name
+        blob.write_bytes(path.read_bytes())
+        (snapshot / path.name).symlink_to(os.path.relpath(blob, snapshot))
+    return root
+
+
+@pytest.fixture
+def cached_hub(tmp_path: Path, peft_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without a network whose hub cache has one adapter."""
+    cache = hub_cache(tmp_path / "cache", peft_folders / "my-lora")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    return cache

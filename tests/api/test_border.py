@@ -6,7 +6,7 @@ import logging
 import httpx
 import pytest
 
-from service.border import MOST_BODY
+from service.bodies import MOST_BODY
 from service.parts import Parts
 from tests.api.conftest import Call, Make
 

@@ -46,6 +46,7 @@ async def test_a_registered_adapter_is_loaded_listed_and_used_by_the_next_reques
 ) -> None:
     response = await put_adapter(client, "fresh", peft_folders / "my-lora")
     described = response.json()
+    assert described.pop("ignored") == []
     assert (response.status_code, described["version"], described["current"]) == (200, "fresh@1", True)
     assert (described["manifest"]["kind"], described["manifest"]["base"]) == ("lora", "unverified")
     assert any(key.startswith("fresh@1#") for key in (await parts.engine.stats()).adapters)

@@ -41,6 +41,12 @@ def toml(_context: object, value: object) -> bytes:
     return str(value).encode(errors="replace")
 
 
+@schemathesis.serializer("application/zip", "application/x-tar", "application/gzip")
+def archive(_context: object, value: object) -> bytes:
+    """Bytes as they were made up."""
+    return value if isinstance(value, bytes) else str(value).encode(errors="replace")
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server over a home with a LoRA, a soft prompt, an index and a template."""
