@@ -6,6 +6,7 @@ before anything is published, and what a crash leaves there is collected at the 
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from service.parts import Parts
 from service.routes.described import FromPath
 
 _WRITTEN_AT_ONCE = 1 << 20  # bytes
+_WORKERS = ThreadPoolExecutor(2, thread_name_prefix="intake")  # of their own: searches must not wait for a download
 
 
 class FromHub(BaseModel):
@@ -73,7 +75,8 @@ async def downloaded(repository: str, revision: str | None, staged: Path, parts:
         raise Forbidden(
             "adapters are not downloaded from the hub here; set RAGTUNE_HUB_ADAPTERS=true to allow it", param=param
         )
-    await asyncio.to_thread(fetch, repository, revision, staged, parts.settings.max_upload)
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(_WORKERS, fetch, repository, revision, staged, parts.settings.max_upload)
     return Source(staged, [])
 
 
@@ -81,7 +84,7 @@ async def _uploaded(request: Request, staged: Path, most: int) -> Source:
     archive, folder = staged / "archive", staged / "adapter"
     folder.mkdir()
     await _write(request, archive)
-    ignored = await asyncio.to_thread(unpack, archive, folder, Limits(most))
+    ignored = await asyncio.get_running_loop().run_in_executor(_WORKERS, unpack, archive, folder, Limits(most))
     archive.unlink()
     return Source(folder, ignored)
 
