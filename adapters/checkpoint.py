@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -17,7 +18,7 @@ from adapters.base_model import BaseModelInfo
 from adapters.content import MODEL_CONFIG, content_hash
 from adapters.fingerprint import VOLATILE
 from adapters.inspection import read_record
-from adapters.lane_file import LANE_FILE, write_lane
+from adapters.lane_file import LANE_FILE, read_lane, write_lane
 from adapters.lora import EMBEDDING, HEAD, check_replacement
 from adapters.manifest import AdapterManifest, HeadOf
 from adapters.stored_tensors import parameter_shapes
@@ -65,6 +66,25 @@ def take_checkpoint(source: Path, staged: Path, base: BaseModelInfo) -> AdapterM
         memory=4 * sum(tensor.numel() for tensor in changed.values()),
         training=record,
     )
+
+
+def make_whole(folder: Path, base: BaseModelInfo, target: Path) -> Path:
+    """Write all tensors of the checkpoint in a folder of the store to `target`: its own, the others from `base`.
+
+    They come in the type the checkpoint's own are stored in.
+    """
+    lane = read_lane(folder)
+    tied = _read(folder).tie_word_embeddings
+    dtype = next(iter(lane.values())).dtype
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(base.folder.glob("*.safetensors")):
+        tensors |= {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+    tensors.setdefault(f"{HEAD}.weight", tensors[f"{EMBEDDING}.weight"].clone())  # the base model's may be tied
+    tensors |= {name: tensor.clone() for name, tensor in lane.items()}
+    if tied:
+        del tensors[f"{HEAD}.weight"]
+    save_file(tensors, target, metadata={"format": "pt"})
+    return target
 
 
 def _check_config(folder: Path, base: BaseModelInfo) -> bool:

@@ -9,6 +9,7 @@ from ragtune.audit import AuditLog
 from ragtune.home import live_server
 from ragtune.mode import Ref, check_alias, check_name
 from ragtune.mode_aliases import ModeAliases
+from ragtune.pinned import Pinned
 from ragtune.pointers import ITSELF
 from ragtune.remote import call, service_key
 from ragtune.settings import Settings
@@ -61,8 +62,7 @@ def add(name: str, source: Path, as_json: bool) -> None:
     else:
         if ignored:
             say(f"left out: {', '.join(ignored[:10])}{' ...' if len(ignored) > 10 else ''}")
-        size = f"{manifest.parameters:,} parameters, {manifest.bytes / 1e6:.1f} MB"
-        results.print(f"published {version}: {manifest.method}, {size}, base: {manifest.base}", markup=False)
+        results.print(f"published {version}: {_summary(manifest)}", markup=False)
 
 
 @adapter.command("list")
@@ -93,13 +93,15 @@ def list_(as_json: bool) -> None:
             f"{v}{' *' if v.current else ''}",
             ", ".join(v.aliases),
             v.manifest.method,
-            v.manifest.parameters,
+            f"{v.manifest.parameters:,}",
+            f"{v.manifest.memory / 1e6:.1f} MB",
             v.manifest.base,
+            _effect(v.manifest),
             v.created,
         )
         for v in versions
     ]
-    print_table(("version", "aliases", "method", "parameters", "base", "created"), rows)
+    print_table(("version", "aliases", "method", "parameters", "memory", "base", "effect", "created"), rows)
 
 
 @adapter.command("alias")
@@ -139,21 +141,45 @@ def rollback(name: str, alias: str | None, as_json: bool) -> None:
     _tell(meant, as_json, f"{Ref(name, alias)} now means {meant}")
 
 
+@adapter.command("pin")
+@click.argument("name")
+@click.option("--off", is_flag=True, help="Let it leave memory again when it is not used.")
+def pin_(name: str, off: bool) -> None:
+    """Keep adapter NAME in a service's memory, whichever version it means, also after a restart.
+
+    \b
+    Example:  ragtune adapter pin support-lora
+    """
+    settings = Settings.load()
+    _versions().of(name)
+    server = live_server(settings.home)
+    if server:
+        verb = "DELETE" if off else "PUT"
+        call(verb, server, f"/v1/adapters/{name}/pin", None if off else {}, key=service_key(settings, server))
+    else:
+        pinned, log = Pinned(Database(settings.database), "adapter"), AuditLog(Database(settings.database))
+        (pinned.remove if off else pinned.add)(name)
+        log.command("adapter unpin" if off else "adapter pin", name)
+    say(f"{name} {'may leave memory when it is not used' if off else 'stays in memory'}")
+
+
 @adapter.command("export")
 @click.argument("ref", metavar="NAME[@VERSION]")
 @click.argument("target", type=click.Path(path_type=Path))
 @as_json_option
 def export_(ref: str, target: Path, as_json: bool) -> None:
-    """Write an adapter to TARGET as plain PEFT loads it: a new or empty folder, or a new .zip file.
+    """Write an adapter to TARGET as plain PEFT or transformers loads it: a new or empty folder, or a new .zip file.
 
     \b
     Example:  ragtune adapter export support-lora ./support-lora
               ragtune adapter export support-lora@2 support-lora.zip
     """
+    from adapters.base_model import locate_base_model
     from adapters.export import export
 
     version = _versions().resolve(Ref.parse(ref, "adapter"))
-    files = export(version, target)
+    base = locate_base_model(Settings.load()) if version.manifest.kind == "checkpoint" else None
+    files = export(version, target, base)
     if as_json:
         print_json({"version": str(version), "target": str(target), "files": files})
     else:
@@ -228,3 +254,16 @@ def _tell(version: Version[AdapterManifest], as_json: bool, words: str) -> None:
 def _versions() -> Versions[AdapterManifest]:
     settings = Settings.load()
     return Versions(settings.home, Database(settings.database), "adapter", AdapterManifest)
+
+
+def _summary(manifest: AdapterManifest) -> str:
+    """What a person wants to know of an adapter that was just published."""
+    size = f"{manifest.parameters:,} parameters, {manifest.memory / 1e6:.1f} MB in memory"
+    return f"{manifest.method}, {size}, base: {manifest.base}, effect on logits: {_effect(manifest)}"
+
+
+def _effect(manifest: AdapterManifest) -> str:
+    """How far the probe's logits were from the base model's, in words where that is nothing."""
+    if manifest.proof is None:
+        return "not probed"
+    return "NONE: it changes nothing" if manifest.proof.inert else f"{manifest.proof.effect:.2g}"

@@ -9,6 +9,7 @@ from adapters.manifest import AdapterManifest
 from ragtune import mode_aliases
 from ragtune.errors import RefusedArtifact
 from ragtune.mode import Ref, check_name
+from ragtune.pinned import Pinned
 from ragtune.roots import inside, real_path
 from ragtune.store import Database
 from ragtune.versions import Version, Versions
@@ -24,6 +25,7 @@ class Adapters:
 
     def __init__(self, home: Path, database: Database, base: BaseModelInfo, roots: Sequence[Path] | None) -> None:
         self.versions = Versions(home, database, KIND, AdapterManifest, apart_from=mode_aliases.KIND)
+        self.pinned = Pinned(database, KIND)
         self._base = base
         self._roots = roots
 

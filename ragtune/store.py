@@ -83,10 +83,17 @@ def _pointers(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
+def _pinned(connection: Connection) -> None:
+    connection.execute(
+        text("CREATE TABLE pinned (kind TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID")
+    )
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (  # append only
     _resources_and_versions,
     _keys_and_audit,
     _pointers,
+    _pinned,
 )
 
 

@@ -1,4 +1,4 @@
-"""What an answer says about itself: where a mode serves an adapter otherwise than it was trained."""
+"""What an answer says about itself: where an adapter is served otherwise than trained, or changes nothing."""
 
 from collections.abc import Iterator
 
@@ -8,12 +8,18 @@ from service.catalog import Configuration
 _BUILT_IN = "the built-in layout"
 
 
-def mismatches(configuration: Configuration, rendering: str | None) -> list[str]:
-    """A sentence for every difference between how an adapter was trained and how this mode uses it.
+def remarks(configuration: Configuration, rendering: str | None) -> list[str]:
+    """A sentence for every adapter that does nothing, and for every difference between how one was trained and how this
+    mode uses it.
 
     `rendering` is the hash of how this mode renders prompts; None for a raw prompt, which nothing renders.
     """
-    return [
+    inert = [
+        f"{adapter} changes nothing: with it every answer is what it would be without"
+        for adapter in configuration.adapters
+        if adapter.manifest.proof is not None and adapter.manifest.proof.inert
+    ]
+    return inert + [
         f"{adapter} was trained {difference}"
         for adapter in configuration.adapters
         if adapter.manifest.training is not None

@@ -23,7 +23,7 @@ from service.catalog import Configuration
 from service.engine.client import Stream
 from service.engine.messages import Beginning, Generation
 from service.limits import check_enforceable, check_length, check_size, check_vocabulary
-from service.notes import mismatches
+from service.notes import remarks
 from service.parts import Parts
 from service.transcript import Piece, Token, Transcript, prompt_tokens
 
@@ -109,7 +109,7 @@ async def compose(ask: Ask, configuration: Configuration, parts: Parts) -> Compo
     passages = _budgeted(found, ask, configuration, parts)
     prompt, own = _prompt(ask, passages, configuration, parts)
     rendering = rendering_hash(configuration.template, parts.tokenizer) if ask.prompt_ids is None else None
-    notes = mismatches(configuration, rendering)
+    notes = remarks(configuration, rendering)
     return Composed(configuration, prompt, own, passages, len(found), retrieval_ms, started, notes)
 
 

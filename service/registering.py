@@ -7,6 +7,7 @@ from adapters.manifest import AdapterManifest
 from ragtune.versions import Version
 from service.catalog import reference, staged_reference
 from service.parts import Parts
+from service.pinning import follow
 
 
 async def register(parts: Parts, name: str, folder: Path, author: str = "") -> Version[AdapterManifest]:
@@ -22,8 +23,10 @@ async def register(parts: Parts, name: str, folder: Path, author: str = "") -> V
         ref = staged_reference(name, staged, manifest)
         await parts.engine.load(ref)
         try:
-            return await asyncio.to_thread(parts.adapters.publish, name, staged, manifest, author)
+            version = await asyncio.to_thread(parts.adapters.publish, name, staged, manifest, author)
         except BaseException:
             if not any(reference(v).key == ref.key for v in parts.adapters.current()):
                 await parts.engine.unload(ref.key)
             raise
+    await follow(name, parts)
+    return version

@@ -30,6 +30,7 @@ from service.app import create_app
 from service.catalog import Catalog
 from service.engine.client import EngineClient
 from service.parts import Parts
+from service.pinning import pin_all
 from service.proving import ProverProcess
 from service.starting import Doorway
 
@@ -135,7 +136,7 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
         with contextlib.suppress(BaseException):
             await (await starting).close()
         raise
-    return Parts(
+    parts = Parts(
         settings=settings,
         base=base,
         tokenizer=tokenizer,
@@ -149,6 +150,8 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
         gate=gate,
         audit=AuditLog(database),
     )
+    await pin_all(parts)
+    return parts
 
 
 async def _unload(loading: asyncio.Task[Parts]) -> None:

@@ -141,7 +141,9 @@ class EchoEngine:
         self._check_alive()
         running = min(self.in_flight, self._size)
         loaded = tuple(self._users)
-        return EngineStats(running, self.in_flight - running, loaded, len(loaded), 0, 0, 0, 64, 0, self._steps)
+        return EngineStats(
+            running, self.in_flight - running, loaded, (), len(loaded), 1 << 30, 0, 0, 0, 64, 0, self._steps
+        )
 
     async def close(self, drain: float = 0.0) -> None:
         """Wait up to `drain` seconds for what runs, then fail the rest."""

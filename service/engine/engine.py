@@ -157,8 +157,10 @@ class Engine:
         return EngineStats(
             running=len(self.scheduler.running),
             waiting=self.scheduler.waiting,
-            adapters=tuple(self.runner.loaded),
+            adapters=tuple(self.residents),
+            pinned=tuple(sorted(self.residents.pinned)),
             adapter_bytes=self.residents.total,
+            adapter_budget=self.residents.budget,
             stacked_bytes=self.runner.stacked_bytes,
             evictions=self.residents.evictions,
             kv_blocks_used=blocks.total - blocks.free,
@@ -247,10 +249,12 @@ class Engine:
                     yield self._fail(sequence, "refused_artifact", reason)
 
     def _checked_size(self, loaded: Loaded) -> Loaded:
-        if loaded.bytes > self.residents.budget:
+        room = self.residents.free_beside_pinned([loaded.ref.key])
+        if loaded.bytes > room:
+            self.unpin(loaded.ref.key)
             raise RefusedArtifact(
-                f"it takes {loaded.bytes} bytes of memory, and all adapters together may take {self.residents.budget}; "
-                "raise RAGTUNE_ADAPTER_MEMORY"
+                f"it takes {loaded.bytes} bytes of memory, and there are {room} for all adapters that are not pinned; "
+                "raise RAGTUNE_ADAPTER_MEMORY, or unpin some"
             )
         return loaded
 
@@ -268,6 +272,9 @@ class Engine:
         running = {key for sequence in self.scheduler.running for key in sequence.group}
         waiting = {key for sequence in self._sequences.values() for key in sequence.group} - running
         oldest = min(self._waiting_for_adapters(), key=lambda s: s.admitted, default=None)
+        if oldest is not None and (reason := self._too_large_together(oldest)):
+            yield self._fail(oldest, "refused_artifact", reason)
+            return
         first = set(oldest.group) if oldest is not None else set()
         for key, arrived in list(self._arrived.items()):
             patient = self._clock() - arrived.at < _PATIENCE
@@ -282,6 +289,17 @@ class Engine:
             elif not patient:
                 self._held = self.residents.victims(arrived.loaded.bytes, first) or ()
                 return
+
+    def _too_large_together(self, sequence: Sequence) -> str | None:
+        """Why a sequence's two adapters can never be in memory together, as far as their sizes are known."""
+        arrived = {key: a.loaded.bytes for key, a in self._arrived.items()}
+        needed = sum(arrived.get(key) or self.residents.size(key) for key in sequence.group)
+        room = self.residents.free_beside_pinned(sequence.group)
+        if needed <= room:
+            return None
+        return (
+            f"its adapters take {needed} bytes of memory together, and there are {room}; raise RAGTUNE_ADAPTER_MEMORY"
+        )
 
     def _waiting_for_adapters(self) -> Iterable[Sequence]:
         return (s for s in self._sequences.values() if s not in self.scheduler.running and any(s.group))

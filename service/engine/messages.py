@@ -100,8 +100,10 @@ class EngineStats:
 
     running: int
     waiting: int
-    adapters: tuple[str, ...]
+    adapters: tuple[str, ...]  # keys of those in memory, least recently used first
+    pinned: tuple[str, ...]
     adapter_bytes: int
+    adapter_budget: int
     stacked_bytes: int  # copies of adapters made for batched products
     evictions: int
     kv_blocks_used: int

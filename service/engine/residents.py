@@ -27,6 +27,14 @@ class Residents:
         """Bytes of all."""
         return sum(self._bytes.values())
 
+    def size(self, key: str) -> int:
+        """Bytes of one, 0 if it is not in memory."""
+        return self._bytes.get(key, 0)
+
+    def free_beside_pinned(self, spared: Collection[str]) -> int:
+        """Bytes there would be if everyone left who may leave: all but the pinned ones not among `spared`."""
+        return self.budget - sum(size for key, size in self._bytes.items() if key in self.pinned and key not in spared)
+
     def add(self, key: str, size: int) -> None:
         """Note that an adapter of `size` bytes is in memory now."""
         self._bytes[key] = size

@@ -18,6 +18,7 @@ from service.bodies import ARCHIVES, JSON
 from service.documented import NAMED, refusals
 from service.intake import FromHub, received
 from service.parts import Parts
+from service.pinning import follow, pin, unpin
 from service.registering import register
 from service.removing import remove_adapter
 from service.routes.described import Deleted, Described, FromPath, Name
@@ -41,6 +42,15 @@ class Alias(BaseModel):
     def of(cls, alias: str, version: Version[AdapterManifest]) -> "Alias":
         """From the version it means."""
         return cls(name=version.name, alias=alias, version=str(version))
+
+
+class Pin(BaseModel):
+    """Whether an adapter stays in memory."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "support-lora", "pinned": True}]})
+
+    name: str
+    pinned: bool
 
 
 class ToVersion(BaseModel):
@@ -159,6 +169,20 @@ def router(parts: Parts) -> APIRouter:
         """Let `name`, or an alias of it, mean again what it meant before; answers with that. Again goes further."""
         check_name(name, "adapter")
         alias = ITSELF if body.alias is None else check_alias(body.alias)
-        return Described.of(await asyncio.to_thread(parts.adapters.versions.rollback, name, alias))
+        meant = await asyncio.to_thread(parts.adapters.versions.rollback, name, alias)
+        await follow(name, parts)
+        return Described.of(meant)
+
+    @routes.put("/{name}/pin", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 422, 507))
+    async def adapters_pin(name: PlainName) -> Pin:
+        """Keep the current version of `name` in memory, also after a restart; 422 if there is no room for it."""
+        await pin(check_name(name, "adapter"), parts)
+        return Pin(name=name, pinned=True)
+
+    @routes.delete("/{name}/pin", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 507))
+    async def adapters_unpin(name: PlainName) -> Pin:
+        """Let `name` leave memory again when it is not used."""
+        await unpin(check_name(name, "adapter"), parts)
+        return Pin(name=name, pinned=False)
 
     return routes

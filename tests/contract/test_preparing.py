@@ -12,10 +12,13 @@ from transformers import AutoModelForCausalLM
 
 from adapters.base_model import BaseModelInfo, describe
 from adapters.content import check_content
+from adapters.export import export
 from adapters.lane_file import LANE_FILE, read_lane
 from adapters.manifest import AdapterManifest
 from adapters.preparing import Preparing
+from adapters.registry import Adapters
 from ragtune.errors import RefusedArtifact
+from ragtune.store import Database
 from tests.equivalence.harness import make_checkpoint
 from tests.tiny import save_tiny, tiny_model
 
@@ -141,6 +144,23 @@ def test_a_sharded_checkpoint_is_read_whole(preparing: Preparing, tmp_path: Path
     AutoModelForCausalLM.from_pretrained(folder).save_pretrained(tmp_path / "shards", max_shard_size="50KB")
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
     assert prepare(preparing, tmp_path / "shards", tmp_path / "staged").method == "full"
+
+
+@pytest.mark.parametrize("name", ["partial", "full", "untied"])
+def test_a_checkpoint_is_handed_out_as_it_came(base: BaseModelInfo, tmp_path: Path, name: str) -> None:
+    model = tiny_model()
+    if name == "untied":  # its embeddings were trained, its head stayed
+        model.config.tie_word_embeddings = False
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+        model.model.embed_tokens.weight.data += 0.1
+        model.save_pretrained(tmp_path / "a")
+    else:
+        make_checkpoint(model, name, tmp_path / "a")
+    version = Adapters(tmp_path / "home", Database(tmp_path / "home" / "db"), base, None).add("mine", tmp_path / "a")
+    export(version, tmp_path / "out", base)
+    before, after = (AutoModelForCausalLM.from_pretrained(tmp_path / place) for place in ("a", "out"))
+    for (left, one), (right, other) in zip(before.named_parameters(), after.named_parameters(), strict=True):
+        assert left == right and torch.equal(one, other)
 
 
 @pytest.mark.parametrize(

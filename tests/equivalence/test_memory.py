@@ -81,6 +81,29 @@ def test_an_adapter_larger_than_the_budget_is_refused_with_both_numbers(setup: S
     assert len(rig.outcomes["fine"].tokens) == 2
 
 
+def test_two_adapters_that_cannot_be_in_memory_together_are_refused_at_once(setup: Setup, small: Engine) -> None:
+    rig, _ = setup
+    sizes = [rig.runner.read(rig.refs[name]).bytes for name in ("plain", "soft")]
+    small.residents.budget = sum(sizes) - 1
+    rig.admit("both", "plain+soft", rig.prompts(1, seed=29)[0], new=2)
+    rig.admit("fine", "plain", rig.prompts(1, seed=30)[0], new=2)
+    rig.run()
+    failed = rig.outcomes["both"].failed
+    assert failed is not None and failed.code == "refused_artifact" and str(sum(sizes)) in failed.message
+    assert len(rig.outcomes["fine"].tokens) == 2
+
+
+def test_pinned_adapters_that_leave_no_room_are_named_as_the_reason(setup: Setup, small: Engine) -> None:
+    rig, _ = setup
+    rig.take(small.load(rig.refs["plain"], pinned=True))
+    rig.run()
+    small.residents.budget = small.residents.total + 1
+    rig.admit("squeezed", "narrow", rig.prompts(1, seed=31)[0], new=2)
+    rig.run(tolerant=True)
+    failed = rig.outcomes["squeezed"].failed
+    assert failed is not None and "unpin" in failed.message
+
+
 def test_registering_takes_no_place_from_those_in_use(setup: Setup, small: Engine) -> None:
     rig, _ = setup
     rig.admit("running", "plain", rig.prompts(1, seed=27)[0], new=12)

@@ -28,6 +28,13 @@ def test_the_spared_and_the_pinned_stay() -> None:
     assert residents.victims(4, ["b"]) is None
 
 
+def test_what_the_pinned_leave_free_is_known() -> None:
+    residents = filled(9, a=3, b=3)
+    residents.pinned |= {"a", "b"}
+    assert (residents.free_beside_pinned(()), residents.free_beside_pinned(["a"])) == (3, 6)
+    assert (residents.size("a"), residents.size("nobody")) == (3, 0)
+
+
 def test_what_is_larger_than_the_budget_never_fits() -> None:
     assert filled(9, a=3).victims(10, ()) is None
 

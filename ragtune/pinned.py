@@ -1,0 +1,31 @@
+"""Which names stay in memory, whether or not anybody asks for them: each by its current version."""
+
+from sqlalchemy import text
+
+from ragtune.store import Database
+
+
+class Pinned:
+    """The pinned names of one kind of resource."""
+
+    def __init__(self, database: Database, kind: str) -> None:
+        self._database = database
+        self._kind = kind
+
+    def add(self, name: str) -> None:
+        """Pin a name; again is no change."""
+        with self._database.write() as connection:
+            row = {"kind": self._kind, "name": name}
+            connection.execute(text("INSERT OR IGNORE INTO pinned (kind, name) VALUES (:kind, :name)"), row)
+
+    def remove(self, name: str) -> None:
+        """Unpin a name; one that is not pinned is no change."""
+        with self._database.write() as connection:
+            row = {"kind": self._kind, "name": name}
+            connection.execute(text("DELETE FROM pinned WHERE kind = :kind AND name = :name"), row)
+
+    def names(self) -> list[str]:
+        """All of them, sorted."""
+        with self._database.read() as connection:
+            query = text("SELECT name FROM pinned WHERE kind = :kind ORDER BY name")
+            return list(connection.execute(query, {"kind": self._kind}).scalars())
