@@ -44,9 +44,9 @@ class Service:
         models = await self._get("/v1/models", _Models)
         return Server(**health.model_dump(), models=models.data)
 
-    async def check(self, mode: str) -> None:
-        """Raises RefusedArtifact, with the server's reason, if it cannot answer in this mode."""
-        await self._get(f"/v1/models/{mode}", Model)
+    async def check(self, mode: str) -> Model:
+        """What the mode means. Raises RefusedArtifact, with the server's reason, if it cannot answer in it."""
+        return await self._get(f"/v1/models/{mode}", Model)
 
     async def training_seconds(self, adapter: Ref) -> float | None:
         """How long the adapter was trained, or None if that is not recorded."""

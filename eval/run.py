@@ -21,7 +21,7 @@ from eval.metrics import JSON_METRICS, METRICS, abstention, first_object
 from eval.runfile import Header, Item, Reply, RunWriter
 from eval.suite import UNANSWERABLE, Arm, Suite, Task, first_of_each_slice
 from ragtune.examples import Example
-from ragtune.mode import Mode
+from ragtune.mode import Mode, Ref
 from ragtune.wire import Answer, QueryRequest
 
 Advance = Callable[[str, str | None], None]  # hears of every request: its arm, and the error if it failed
@@ -100,10 +100,19 @@ async def _header(service: Service, suite: Suite, url: str) -> Header:
 
 async def _check_arms(service: Service, suite: Suite) -> dict[str, float | None]:
     """Seconds of training by adapter. Raises RefusedArtifact for the first arm that cannot be answered."""
-    for arm in suite.arms:
-        await service.check(arm.mode)
-    adapters = {ref for arm in suite.arms for ref in Mode.parse(arm.mode).adapters}
-    return {str(ref): await service.training_seconds(ref) for ref in sorted(adapters, key=str)}
+    models = [await service.check(mode) for mode in dict.fromkeys(arm.mode for arm in suite.arms)]
+    trained: dict[str, tuple[Ref, ...]] = {}  # as arms write it: what was trained for it
+    for model in models:
+        if model.kind == "alias":  # it stands alone, and reads like an adapter
+            trained[model.id] = Mode.parse(model.root).adapters
+        else:
+            trained |= {str(ref): (ref,) for ref in Mode.parse(model.id).adapters}
+    return {written: await _training_seconds(service, trained[written]) for written in sorted(trained)}
+
+
+async def _training_seconds(service: Service, adapters: Sequence[Ref]) -> float | None:
+    known = [await service.training_seconds(ref) for ref in adapters]
+    return None if None in known else sum(seconds for seconds in known if seconds is not None)
 
 
 async def _time_alone(service: Service, suite: Suite, questions: list[Question], advance: Advance) -> tuple[float, ...]:

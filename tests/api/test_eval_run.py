@@ -62,7 +62,7 @@ class Behaviour:
 
     busy: int = 0  # requests answered 429 before the rest is served
     gone_after: int | None = None  # answers after which it takes no more
-    known: tuple[str, ...] = ("base", "help-lora+rag")
+    known: tuple[str, ...] = ("base", "help-lora+rag", "best")
     answered: int = 0
     at_once: int = 0
     most_at_once: int = 0
@@ -96,9 +96,11 @@ def application(behaviour: Behaviour) -> FastAPI:
     async def model(id: str) -> Response:  # noqa: A002 - as in the API
         if id not in behaviour.known:
             return refused(404, f"unknown mode {id!r}; did you mean 'base'?")
-        return JSONResponse({"id": id, "kind": "combination", "root": id})
+        kind, root = ("alias", "help-lora@2+rag:handbook@3") if id == "best" else ("combination", id)
+        return JSONResponse({"id": id, "kind": kind, "root": root})
 
     @app.get("/v1/adapters/help-lora")
+    @app.get("/v1/adapters/help-lora@2")
     async def adapter() -> dict[str, object]:
         return {"name": "help-lora", "manifest": {"kind": "lora", "training": {"seconds": 42.4, "steps": 3}}}
 
@@ -130,7 +132,7 @@ def answered(behaviour: Behaviour, body: dict[str, str], first_token_ms: float) 
     if "garbled" in body["query"]:
         return JSONResponse({"text": 1})
     behaviour.answered += 1
-    rag = "rag" in body["mode"]
+    rag = "rag" in body["mode"] or body["mode"] == "best"
     number = "".join(filter(str.isdigit, body["query"]))
     text = f"It is {number} months." if rag and number else "Not in the documents." if rag else body["query"]
     passage = {"id": "p", "document": f"{number}.md", "text": text, "start": 0, "end": 1, "number": 1}
@@ -228,6 +230,15 @@ def test_every_example_is_asked_in_every_mode_and_judged(folder: Path, url: str)
     assert (base["training_seconds"], trained["training_seconds"]) == (0, 42.4)
     assert trained["versions"] == {"weights": ["help-lora@2"], "index": ["handbook@3"]}
     assert (made["differences"][0]["reached"], made["differences"][0]["difference"]["mean"]) == (True, 1)
+
+
+def test_an_arm_may_be_an_alias_for_a_mode(folder: Path, url: str) -> None:
+    change(folder / "suite.toml", "help-lora+rag", "best")
+    done = run(folder, url, "--json")
+    assert done.exit_code == 0, done.output
+    trained = json.loads(done.stdout)["report"]["arms"][1]
+    assert (trained["mode"], trained["training_seconds"]) == ("best", 42.4)
+    assert trained["versions"] == {"weights": ["help-lora@2"], "index": ["handbook@3"]}
 
 
 def test_some_questions_of_all_tasks_are_timed_alone_and_then_all_asked_together_but_bounded(
