@@ -120,9 +120,11 @@ def alias_(version: str, alias: str, away: bool, as_json: bool) -> None:
     ref, versions = Ref.parse(version, "adapter"), _versions()
     if away:
         gone = versions.remove_alias(ref.name, alias)
+        _audited("adapter alias --remove", ref.name, alias)
         _tell(gone, as_json, f"removed {gone.name}@{alias}, which meant {gone}")
         return
     meant = versions.set_alias(ref.name, alias, versions.resolve(ref).number, author=person())
+    _audited("adapter alias", str(meant), alias)
     _tell(meant, as_json, f"{meant.name}@{alias} now means {meant}")
 
 
@@ -137,7 +139,14 @@ def rollback(name: str, alias: str | None, as_json: bool) -> None:
     Example:  ragtune adapter rollback support-lora --alias prod
     """
     check_name(name, "adapter")
-    meant = _versions().rollback(name, ITSELF if alias is None else check_alias(alias))
+    settings = Settings.load()
+    if server := live_server(settings.home):  # it has a pinned one follow
+        body: dict[str, object] = {"alias": alias}
+        call("POST", server, f"/v1/adapters/{name}/rollback", body, key=service_key(settings, server))
+        meant = _versions().resolve(Ref(name, alias))
+    else:
+        meant = _versions().rollback(name, ITSELF if alias is None else check_alias(alias))
+        _audited("adapter rollback", str(Ref(name, alias)))
     _tell(meant, as_json, f"{Ref(name, alias)} now means {meant}")
 
 
@@ -157,9 +166,9 @@ def pin_(name: str, off: bool) -> None:
         verb = "DELETE" if off else "PUT"
         call(verb, server, f"/v1/adapters/{name}/pin", None if off else {}, key=service_key(settings, server))
     else:
-        pinned, log = Pinned(Database(settings.database), "adapter"), AuditLog(Database(settings.database))
+        pinned = Pinned(Database(settings.database), "adapter")
         (pinned.remove if off else pinned.add)(name)
-        log.command("adapter unpin" if off else "adapter pin", name)
+        _audited("adapter unpin" if off else "adapter pin", name)
     say(f"{name} {'may leave memory when it is not used' if off else 'stays in memory'}")
 
 
@@ -254,6 +263,11 @@ def _tell(version: Version[AdapterManifest], as_json: bool, words: str) -> None:
 def _versions() -> Versions[AdapterManifest]:
     settings = Settings.load()
     return Versions(settings.home, Database(settings.database), "adapter", AdapterManifest)
+
+
+def _audited(*words: str) -> None:
+    """Write down what this command changed by itself."""
+    AuditLog(Database(Settings.load().database)).command(*words)
 
 
 def _summary(manifest: AdapterManifest) -> str:

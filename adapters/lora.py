@@ -60,7 +60,7 @@ def sort_keys(shapes: Mapping[str, Shape], settings: LoraSettings) -> LoraKeys:
         elif name != f"{EMBEDDING}.base_layer.weight":  # the base model's, beside a LoRA on them; the proof compares
             keys.replaced[_parameter(key, name, settings)] = key
     if not sides:
-        raise RefusedArtifact(f"{WEIGHTS_FILE} holds no LoRA tensors")
+        raise RefusedArtifact(f"{WEIGHTS_FILE} holds no tensors{' of a LoRA' if shapes else ''}")
     for module, found in sides.items():
         if len(found) < 2:
             raise RefusedArtifact(f"{WEIGHTS_FILE}: {module} has lora_{next(iter(found))} but not the other half")
@@ -174,7 +174,7 @@ def _parameter(key: str, name: str, settings: LoraSettings) -> str:
 
 
 def _left_over(key: str) -> RefusedArtifact:
-    return RefusedArtifact(
-        f"{WEIGHTS_FILE}: {key}: no part of the adapter that adapter_config.json describes; such a tensor would be "
-        "ignored, so the adapter is refused"
-    )
+    what = "no part of the adapter that adapter_config.json describes"
+    if key.endswith((f"{EMBEDDING}.weight", f"{HEAD}.weight")):
+        what = "token embeddings or an output head, and adapter_config.json does not name them in modules_to_save"
+    return RefusedArtifact(f"{WEIGHTS_FILE}: {key}: {what}; such a tensor would be ignored, so the adapter is refused")

@@ -64,7 +64,7 @@ class LoraSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    r: int = Field(default=8, ge=1)
+    r: int = Field(default=8, ge=1, le=65536)
     lora_alpha: float = Field(default=8.0, allow_inf_nan=False)
     use_rslora: bool = False
     rank_pattern: dict[str, int] = {}

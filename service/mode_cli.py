@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ragtune.audit import AuditLog
 from ragtune.home import live_server
 from ragtune.mode import check_name
 from ragtune.mode_aliases import ModeAlias, ModeAliases
@@ -45,6 +46,7 @@ def alias(name: str, meaning: str, as_json: bool) -> None:
         _tell(_aliases(settings).get(name), as_json)
     else:
         _tell(_catalog(settings).set_alias(name, meaning, person()), as_json)
+        _audited(settings, "mode alias", name, meaning)
 
 
 @mode.command("list")
@@ -80,6 +82,7 @@ def rollback(name: str, as_json: bool) -> None:
         _tell(_aliases(settings).get(name), as_json)
     else:
         _tell(_catalog(settings).rollback_alias(name), as_json)
+        _audited(settings, "mode rollback", name)
 
 
 @mode.command()
@@ -90,8 +93,15 @@ def remove(name: str) -> None:
     \b
     Example:  ragtune mode remove best
     """
-    gone = _aliases(Settings.load()).remove(name)
+    settings = Settings.load()
+    gone = _aliases(settings).remove(name)
+    _audited(settings, "mode remove", name)
     say(f"removed {gone.name}, which meant {gone.mode}")
+
+
+def _audited(settings: Settings, *words: str) -> None:
+    """Write down what this command changed by itself; what a server changed, that wrote down."""
+    AuditLog(Database(settings.database)).command(*words)
 
 
 def _aliases(settings: Settings) -> ModeAliases:

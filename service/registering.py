@@ -21,8 +21,8 @@ async def register(parts: Parts, name: str, folder: Path, author: str = "") -> V
     with parts.adapters.versions.staging() as staged:
         manifest = await parts.preparer.prepare(source, staged)
         ref = staged_reference(name, staged, manifest)
-        await parts.engine.load(ref)
         try:
+            await parts.engine.load(ref)
             version = await asyncio.to_thread(parts.adapters.publish, name, staged, manifest, author)
         except BaseException:
             if not any(reference(v).key == ref.key for v in parts.adapters.current()):

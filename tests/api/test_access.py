@@ -136,7 +136,7 @@ async def test_a_route_that_the_layer_does_not_know_or_a_missing_layer_lets_nobo
     app.include_router(routes)
     if layered:
         app.add_middleware(Access, doors=Doors([]), gate=Gate(keys, loopback=True))
-    app.add_middleware(Border, hosts=frozenset(), lifecycle=Lifecycle())
+    app.add_middleware(Border, hosts=frozenset(), lifecycle=Lifecycle(), max_upload=1)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.get("/v1/hidden", headers=made(keys, "query"))).status_code == status

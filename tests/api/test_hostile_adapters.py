@@ -191,7 +191,11 @@ HOSTILE: list[tuple[str, Spoil, str]] = [
     ("rank that is not the weights'", configured(r=64), "adapter_config.json says 64"),
     ("rank beyond numbers", configured(r=10**9), "r: "),
     ("unknown field", configured(magic=3), "magic is set"),
-    ("known field that is not supported", configured(use_dora=True), "use_dora is set: DoRA"),
+    (
+        "known field that is not supported",
+        configured(alora_invocation_tokens=[5]),
+        "alora_invocation_tokens is set: aLoRA",
+    ),
     ("field of a wrong type", configured(lora_alpha=[]), "lora_alpha"),
     ("pattern that never ends", configured(rank_pattern={"(a+)+$": 4}), "too complex"),
     ("PiSSA without its base", configured(init_lora_weights="pissa"), "'pissa' changes the base model's own weights"),
@@ -208,11 +212,7 @@ HOSTILE: list[tuple[str, Spoil, str]] = [
     ("empty weights", written(WEIGHTS, b""), "not a safetensors file"),
     ("a header of petabytes", written(WEIGHTS, b"\xff" * 7 + b"\x00{}"), "not a safetensors file"),
 ]
-ABSURD = [
-    pytest.param(
-        of_rank(4096), "rank", id="absurd rank", marks=pytest.mark.xfail(strict=True, reason="rank is not bounded yet")
-    )
-]
+ABSURD = [pytest.param(of_rank(4096), "rank 4096 is larger than the layer", id="absurd rank")]
 PICKLES = [a_pickle, a_renamed_pickle, a_renamed_torch_file]
 
 

@@ -32,7 +32,7 @@ async def test_an_alias_is_set_shown_moved_rolled_back_and_taken_away(client: ht
         "mode": "my-lora+rag",
         "resolved_mode": "my-lora@1+rag:handbook@1",
         "problem": None,
-        "author": "",
+        "author": "local",
     }
     assert (await client.get("/v1/modes")).json() == [shown | {"moved": moved}]
     assert (await client.put("/v1/modes/best", json={"mode": "other-lora@1"})).json()["mode"] == "other-lora@1"

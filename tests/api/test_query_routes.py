@@ -71,7 +71,7 @@ async def test_adapters_reach_the_engine_as_pinned_versions(call: Call, make_par
     async with call(make_parts(engine)) as client:
         answer = await query(client, "Why?", "my-soft+my-lora+rag+prompt:brief")
     (generation,) = engine.generations
-    assert generation.weights is not None and generation.weights.key.startswith("my-lora@1#")
+    assert generation.weights is not None and generation.weights.key.startswith("my-lora#")
     assert generation.prefix is not None and generation.prefix.kind == "soft_prompt"
     assert answer["usage"]["virtual_tokens"] == generation.prefix.virtual_tokens == 20
     assert answer["resolved_mode"] == "my-lora@1+my-soft@1+prompt:brief@1+rag:handbook@1"

@@ -49,7 +49,7 @@ async def test_a_registered_adapter_is_loaded_listed_and_used_by_the_next_reques
     assert described.pop("ignored") == []
     assert (response.status_code, described["version"], described["current"]) == (200, "fresh@1", True)
     assert (described["manifest"]["kind"], described["manifest"]["base"]) == ("lora", "unverified")
-    assert any(key.startswith("fresh@1#") for key in (await parts.engine.stats()).adapters)
+    assert any(key.startswith("fresh#") for key in (await parts.engine.stats()).adapters)
     assert "fresh" in [adapter["name"] for adapter in (await client.get("/v1/adapters")).json()]
     assert (await client.get("/v1/adapters/fresh")).json() == described
     assert await mode_of(client, "fresh+rag") == "fresh@1+rag:handbook@1"

@@ -81,7 +81,7 @@ async def test_an_alias_is_set_shown_used_moved_and_taken_away(client: httpx.Asy
 async def test_the_current_version_goes_back_and_says_when_it_cannot(client: httpx.AsyncClient, name: str) -> None:
     first, _ = await numbers(client, name)
     described = (await rollback(client, name)).json()
-    assert (described["version"], described["current"], described["author"]) == (f"{name}@{first}", True, "")
+    assert (described["version"], described["current"], described["author"]) == (f"{name}@{first}", True, "local")
     assert await mode_of(client, name) == f"{name}@{first}"
     error = Error.of(await rollback(client, name))
     assert (error.status, error.code) == (422, "incompatible_parts")
@@ -237,16 +237,3 @@ async def test_an_adapter_is_deleted_though_the_engine_is_gone(
     await parts.engine.close()
     assert (await client.delete("/v1/adapters/orphaned")).status_code == 200
     assert not version.folder.exists()
-
-
-async def test_the_current_version_and_those_with_an_alias_stay_in_memory(
-    client: httpx.AsyncClient, parts: Parts, peft_folders: Path
-) -> None:
-    await put_adapter(client, "kept", peft_folders / "my-lora")
-    await client.put("/v1/adapters/kept/aliases/prod", json={"version": 1})
-    for folder in ("other-lora", "my-lora", "other-lora"):
-        await put_adapter(client, "kept", peft_folders / folder)
-    await asyncio.sleep(0.05)
-    loaded = {key.partition("#")[0] for key in (await parts.engine.stats()).adapters}
-    assert {"kept@1", "kept@4"} <= loaded and "kept@2" not in loaded
-    await client.delete("/v1/adapters/kept")

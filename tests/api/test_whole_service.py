@@ -99,9 +99,7 @@ async def test_registering_adapters_while_16_streams_run_fails_none_and_the_next
         assert answer.json()["resolved_mode"] == f"arriving@{number}"
     assert not any(task.done() for task in streams), "the streams ended too early to prove anything"
     assert await asyncio.gather(*streams) == [150] * 16
-    loaded = {key.partition("#")[0] for key in (await parts.engine.stats()).adapters}
-    assert loaded & {"arriving@1", "arriving@2", "arriving@3"} == {"arriving@2", "arriving@3"}, (
-        "the newest two stay in memory"
-    )
+    loaded = [key for key in (await parts.engine.stats()).adapters if key.startswith("arriving#")]
+    assert len(loaded) == 3, "there is room for all of them"
     await client.delete("/v1/adapters/arriving")
-    assert not any(key.startswith("arriving@") for key in (await parts.engine.stats()).adapters)
+    assert not any(key.startswith("arriving#") for key in (await parts.engine.stats()).adapters)

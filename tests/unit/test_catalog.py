@@ -17,7 +17,7 @@ from ragtune.template import Template
 from ragtune.templates import Templates
 from ragtune.versions import Version
 from service.catalog import Catalog
-from service.notes import mismatches
+from service.notes import remarks
 
 BASE = BaseModelInfo(Path("/nowhere"), "Org/Tiny-1B", "f" * 64, "LlamaForCausalLM", PreTrainedConfig())
 
@@ -113,9 +113,9 @@ def test_every_part_is_pinned_and_put_in_canonical_order(full: Shelf) -> None:
     assert full.catalog.resolve(configuration.mode) == replace(configuration, asked=configuration.mode)
 
 
-def test_the_key_of_an_adapter_names_version_and_content(full: Shelf) -> None:
+def test_the_key_of_an_adapter_is_its_name_and_content(full: Shelf) -> None:
     weights = full.catalog.resolve("support-lora").weights
-    assert weights is not None and (weights.key, weights.kind) == ("support-lora@1#0123456789ab", "lora")
+    assert weights is not None and (weights.key, weights.kind) == ("support-lora#0123456789abcdef", "lora")
 
 
 def test_an_adapter_may_be_asked_for_behind_the_base_models_id(full: Shelf) -> None:
@@ -294,7 +294,7 @@ def test_a_mode_with_another_index_than_its_adapter_was_trained_with_says_so(
     full: Shelf, index: str | None, mode: str, note: str | None
 ) -> None:
     full.adapter("own", training=trained(index=index))
-    assert mismatches(full.catalog.resolve(mode), "as-trained") == ([note] if note else [])
+    assert remarks(full.catalog.resolve(mode), "as-trained") == ([note] if note else [])
 
 
 @pytest.mark.parametrize(
@@ -311,17 +311,17 @@ def test_a_mode_that_renders_prompts_otherwise_than_in_training_says_so(
 ) -> None:
     full.adapter("own", training=trained(template=template))
     configuration = full.catalog.resolve(mode)
-    (said,) = mismatches(configuration, "otherwise")
+    (said,) = remarks(configuration, "otherwise")
     assert said.startswith(f"own@1 was trained {note}")
-    assert mismatches(configuration, "as-trained") == []  # the same content under another name is no difference
-    assert mismatches(configuration, None) == []  # nothing renders a raw prompt
+    assert remarks(configuration, "as-trained") == []  # the same content under another name is no difference
+    assert remarks(configuration, None) == []  # nothing renders a raw prompt
 
 
 def test_every_adapter_of_a_mode_speaks_for_itself_and_those_made_elsewhere_are_silent(full: Shelf) -> None:
     full.adapter("own", training=trained(index="notes@1"))
     full.adapter("own-soft", "soft_prompt", training=trained(index="notes@2"))
-    assert len(mismatches(full.catalog.resolve("own+own-soft+rag"), "otherwise")) == 4
-    assert mismatches(full.catalog.resolve("support-lora+polite-soft+rag"), "otherwise") == []
+    assert len(remarks(full.catalog.resolve("own+own-soft+rag"), "otherwise")) == 4
+    assert remarks(full.catalog.resolve("support-lora+polite-soft+rag"), "otherwise") == []
 
 
 def test_a_training_record_may_carry_metrics_which_are_finite_numbers() -> None:
