@@ -78,6 +78,6 @@ class Adapters:
         return self.versions.delete(name)
 
 
-def _same(one: AdapterManifest, other: AdapterManifest) -> bool:
-    """The same bytes for the same base model: for another base model it is another one."""
-    return (one.sha256, one.checked_against) == (other.sha256, other.checked_against)
+def _same(new: AdapterManifest, there: AdapterManifest) -> bool:
+    """The same bytes for the same base model, and proven: for another base model it is another one."""
+    return there.proof is not None and (new.sha256, new.checked_against) == (there.sha256, there.checked_against)

@@ -1,20 +1,24 @@
 """Adapters that stay in memory: a pinned name's current version, whichever that is."""
 
 import asyncio
+import logging
 
-from ragtune.errors import RagtuneError
-from ragtune.mode import Ref
-from ragtune.terminal import say
+from ragtune.errors import RagtuneError, RefusedArtifact, Unavailable
 from service.catalog import reference
+from service.engine.messages import AdapterRef
 from service.parts import Parts
+
+log = logging.getLogger("ragtune.adapters")
 
 
 async def pin(name: str, parts: Parts) -> None:
     """Load the current version of `name`, and keep it in memory, also after a restart.
 
-    Raises UnknownName, and RefusedArtifact if there is no room for it beside the other pinned ones.
+    Raises UnknownName, IncompatibleParts if it is for another base model, and RefusedArtifact if there is no room for
+    it beside the other pinned ones.
     """
-    await parts.engine.load(reference(parts.adapters.get(Ref(name))), pinned=True)
+    parts.adapters.versions.of(name)
+    await parts.engine.load(_meant(name, parts), pinned=True)
     await asyncio.to_thread(parts.adapters.pinned.add, name)
     _let_go_of_others(name, parts)
 
@@ -30,22 +34,33 @@ async def unpin(name: str, parts: Parts) -> None:
 async def follow(name: str, parts: Parts) -> None:
     """After `name` has come to mean another version: if it is pinned, pin that one instead.
 
-    Where there is no room for it, the name is unpinned, and the log says so.
+    Where there is no room for it, the name is unpinned, and the log says so; what has been published stays so.
     """
     if name not in parts.adapters.pinned.names():
         return
     try:
         await pin(name, parts)
-    except RagtuneError as error:
-        say(f"adapter {name} is no longer pinned: {error.message}")
+    except RefusedArtifact as error:
+        log.warning("adapter %s is no longer pinned: %s", name, error.message)
         await unpin(name, parts)
+    except Unavailable as error:
+        log.warning("adapter %s is pinned at the next start: %s", name, error.message)
 
 
 async def pin_all(parts: Parts) -> None:
-    """At start."""
+    """At start. A name that cannot be loaded stays pinned, and the log says why it is not in memory."""
     for name in parts.adapters.pinned.names():
-        if name in parts.adapters.names():
-            await follow(name, parts)
+        try:
+            await pin(name, parts)
+        except RagtuneError as error:
+            log.warning("pinned adapter %s is not in memory: %s", name, error.message)
+
+
+def _meant(name: str, parts: Parts) -> AdapterRef:
+    configuration = parts.catalog.resolve(name)
+    ref = configuration.weights or configuration.prefix
+    assert ref is not None  # a name of an adapter is nothing else
+    return ref
 
 
 def _let_go_of_others(name: str, parts: Parts) -> None:

@@ -21,7 +21,7 @@ from tests.api.conftest import Make
 from tests.tiny import tiny_model
 
 MODES = ["base", "rag", "my-lora", "other-lora+rag", "my-soft", "my-prefix", "my-lora+my-soft", "prompt:brief+rag"]
-STREAM = {"max_tokens": 150, "temperature": 0, "ignore_eos": True, "stream": True}
+STREAM = {"max_tokens": 400, "temperature": 0, "ignore_eos": True, "stream": True}
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ async def test_registering_adapters_while_16_streams_run_fails_none_and_the_next
         answer = await client.post("/v1/query", json={"query": "Now?", "mode": "arriving", "max_tokens": 2})
         assert answer.json()["resolved_mode"] == f"arriving@{number}"
     assert not any(task.done() for task in streams), "the streams ended too early to prove anything"
-    assert await asyncio.gather(*streams) == [150] * 16
+    assert await asyncio.gather(*streams) == [400] * 16
     loaded = [key for key in (await parts.engine.stats()).adapters if key.startswith("arriving#")]
     assert len(loaded) == 3, "there is room for all of them"
     await client.delete("/v1/adapters/arriving")
