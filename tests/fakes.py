@@ -144,7 +144,7 @@ class EchoEngine:
         """A snapshot."""
         self._check_alive()
         running = min(self.in_flight, self._size)
-        loaded, pinned = tuple(self._users), tuple(self._pinned)
+        loaded = tuple(self._users)
         return EngineStats(
             running,
             self.in_flight - running,
