@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
 from adapters.base_model import BaseModelInfo
-from adapters.content import MODEL_CONFIG, content_hash
+from adapters.content import CHECKPOINT_FILES, MODEL_CONFIG, content_hash
 from adapters.fingerprint import VOLATILE
 from adapters.inspection import read_record
 from adapters.lane_file import LANE_FILE, read_lane, write_lane
@@ -40,8 +40,8 @@ def take_checkpoint(source: Path, staged: Path, base: BaseModelInfo) -> AdapterM
     shapes = parameter_shapes(source)
     _check_names(shapes, base, tied)
     changed = dict(_changed(source, base, whole_embeddings=tied and not base.tied))
-    if tied:
-        changed.pop(f"{HEAD}.weight", None)
+    if tied and f"{HEAD}.weight" in changed and _same_head(changed, base):
+        del changed[f"{HEAD}.weight"]
     head: HeadOf = "base"
     if f"{HEAD}.weight" in changed:
         head = "own"
@@ -63,9 +63,38 @@ def take_checkpoint(source: Path, staged: Path, base: BaseModelInfo) -> AdapterM
         parameters=sum(tensor.numel() for tensor in changed.values()),
         target_modules=tuple(sorted({name.split(".")[-2] for name in changed})),
         head=head,
-        memory=4 * sum(tensor.numel() for tensor in changed.values()),
+        eos_ids=_ends(staged, base),
+        memory=4 * (sum(tensor.numel() for tensor in changed.values()) + _head_again(changed, head)),
         training=record,
     )
+
+
+def _same_head(changed: dict[str, Tensor], base: BaseModelInfo) -> bool:
+    """Whether a head that comes with tied embeddings is these embeddings: if not, transformers uses it, too."""
+    embeddings = changed.get(f"{EMBEDDING}.weight")
+    if embeddings is None:
+        return not _Originals(base.folder).differs(f"{EMBEDDING}.weight", changed[f"{HEAD}.weight"])
+    return torch.equal(embeddings, changed[f"{HEAD}.weight"])
+
+
+def _head_again(changed: dict[str, Tensor], head: HeadOf) -> int:
+    """Numbers a tied head takes besides the embeddings: packed, it is a copy."""
+    return changed[f"{EMBEDDING}.weight"].numel() if head == "tied" else 0
+
+
+def _ends(folder: Path, base: BaseModelInfo) -> tuple[int, ...]:
+    """The tokens its configs say it ends with. Raises RefusedArtifact for one outside the vocabulary."""
+    found: set[int] = set()
+    for name in CHECKPOINT_FILES[:2]:
+        try:
+            values = json.loads((folder / name).read_bytes()) if (folder / name).is_file() else {}
+        except (ValueError, RecursionError) as error:
+            raise RefusedArtifact(f"{name} is not valid JSON: {error}") from error
+        ids = values.get("eos_token_id") if isinstance(values, dict) else None
+        found |= {token for token in (ids if isinstance(ids, list) else [ids]) if isinstance(token, int)}
+    if any(not 0 <= token < base.shapes[f"{EMBEDDING}.weight"][0] for token in found):
+        raise RefusedArtifact(f"eos_token_id {max(found)} is no token of this base model")
+    return tuple(sorted(found))
 
 
 def make_whole(folder: Path, base: BaseModelInfo, target: Path) -> Path:

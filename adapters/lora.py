@@ -25,6 +25,7 @@ _PREFIX = "base_model.model."
 _SIDE = re.compile(r"(?P<module>.+)\.lora_(?P<side>A|B|embedding_A|embedding_B)(\.weight)?")
 _ADDED_BIAS = ".lora_B.bias"
 _DECODER = "model.layers."
+_BESIDE = (f"{EMBEDDING}.base_layer.weight", f"{HEAD}.base_layer.weight")  # the base model's own; the proof compares
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def sort_keys(shapes: Mapping[str, Shape], settings: LoraSettings) -> LoraKeys:
             keys.added_biases[name.removesuffix(_ADDED_BIAS)] = key
         elif match := _SIDE.fullmatch(name):
             sides.setdefault(match["module"], {})[match["side"].removeprefix("embedding_")] = key
-        elif name != f"{EMBEDDING}.base_layer.weight":  # the base model's, beside a LoRA on them; the proof compares
+        elif name not in _BESIDE:
             keys.replaced[_parameter(key, name, settings)] = key
     if not sides:
         raise RefusedArtifact(f"{WEIGHTS_FILE} holds no tensors{' of a LoRA' if shapes else ''}")

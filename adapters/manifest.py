@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, Valid
 from ragtune.errors import RefusedArtifact
 
 RECORD_FILE = "ragtune.json"
+_MOST = 1 << 20  # bytes: it becomes part of the manifest, which every request reads
 
 AdapterKind = Literal["lora", "merged", "checkpoint", "soft_prompt", "prefix"]
 HeadOf = Literal["base", "tied", "own"]
@@ -53,8 +54,10 @@ class TrainingRecord(BaseModel):
     def read(cls, folder: Path) -> "TrainingRecord | None":
         """The record in an adapter folder, or None if it has none. Raises RefusedArtifact for a broken one."""
         path = folder / RECORD_FILE
-        if not path.exists():
+        if not path.is_file():
             return None
+        if path.stat().st_size > _MOST:
+            raise RefusedArtifact(f"{RECORD_FILE} is larger than {_MOST >> 20} MiB; remove it to register without it")
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
@@ -100,6 +103,7 @@ class AdapterManifest(BaseModel):
     ranks: tuple[int, ...] = Field(default=(), description="distinct LoRA ranks, ascending")
     target_modules: tuple[str, ...] = ()
     virtual_tokens: int = 0
+    eos_ids: tuple[int, ...] = Field(default=(), description="tokens a checkpoint ends with, besides the base model's")
     head: HeadOf = Field(default="base", description="whose output head: the base model's, its own, or its embeddings")
     memory: int = Field(default=0, description="bytes its tensors take in the engine, in fp32")
     lane_sha256: str | None = Field(default=None, description="of the whole tensors made from it, where it has a lane")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ragtune.errors import RefusedArtifact
 
 CONFIG_FILE = "adapter_config.json"
+MOST_JSON = 1 << 20  # bytes of a config or a record: they are read as a whole, and again with every version
 Checked = TypeVar("Checked", bound=BaseModel)
 
 # These say where an adapter came from or how it was trained, and nothing about what its weights mean.
@@ -138,6 +139,7 @@ def read_config(folder: Path) -> PeftConfig:
     fields = _read_json(folder)
     peft_type = fields.get("peft_type")
     settings: Settings
+    _check_patterns(fields)
     if peft_type == "LORA":
         settings = _lora_settings(fields)
     elif peft_type in _PROMPTS:
@@ -156,6 +158,8 @@ def read_config(folder: Path) -> PeftConfig:
 
 def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
+    if path.is_file() and path.stat().st_size > MOST_JSON:
+        raise RefusedArtifact(f"{CONFIG_FILE} is larger than {MOST_JSON >> 20} MiB")
     if not path.is_file():
         raise RefusedArtifact(f"no {CONFIG_FILE} in {folder}; give the folder that PEFT's save_pretrained wrote")
     try:
@@ -176,8 +180,6 @@ def _lora_settings(fields: Mapping[str, Any]) -> LoraSettings:
             "adapter with PEFT's path_initial_model_for_weight_conversion to make it an ordinary LoRA"
         )
     settings = _validated(LoraSettings, fields)
-    for pattern in (*settings.rank_pattern, *settings.alpha_pattern):
-        _check_pattern(pattern)
     if any(rank < 1 for rank in settings.rank_pattern.values()):
         raise RefusedArtifact(f"{CONFIG_FILE}: rank_pattern: a rank is at least 1")
     if not all(map(math.isfinite, settings.alpha_pattern.values())):
@@ -214,9 +216,22 @@ def _pattern_for(module: str, patterns: Iterable[str]) -> str:
     return module
 
 
+def _check_patterns(fields: Mapping[str, Any]) -> None:
+    """Every regular expression in a config, those that only PEFT reads among them. Raises RefusedArtifact."""
+    for name in ("rank_pattern", "alpha_pattern"):
+        if isinstance(fields.get(name), dict):
+            for pattern in fields[name]:
+                _check_pattern(str(pattern))
+    for name in ("target_modules", "exclude_modules", "layers_pattern", "feedforward_modules", "modules_to_save"):
+        if isinstance(fields.get(name), str):
+            _check_pattern(fields[name])
+
+
 def _check_pattern(pattern: str) -> None:
-    """A hostile expression could keep the matcher busy for ever: no repeated groups, few repetitions."""
-    if len(pattern) > 200 or re.search(r"\)[*+{]", pattern) or len(re.findall(r"[*+{]", pattern)) > 3:
+    """A hostile expression could keep the matcher busy for ever: no repeated groups, few repetitions and options."""
+    plain = re.sub(r"\(\?[:=!<]|\\.", "(", pattern)  # neither `(?:` nor an escaped sign repeats anything
+    repeated, optional = len(re.findall(r"[*+{]", plain)), len(re.findall(r"(?<![*+}])\?", plain))
+    if len(pattern) > 1000 or re.search(r"\)[*+{?]", plain) or repeated > 5 or optional > 10:
         raise RefusedArtifact(f"{CONFIG_FILE}: the pattern {pattern[:60]!r} is too complex")
     try:
         re.compile(rf"(.*\.)?({pattern})$")

@@ -13,8 +13,9 @@ from adapters.content import CHECKPOINT_FILES, MODEL_CONFIG, PEFT_FILES
 from adapters.fingerprint import file_sha256
 from adapters.lane_file import LANE_FILE
 from adapters.manifest import AdapterManifest
-from adapters.peft_config import CONFIG_FILE
+from adapters.peft_config import CONFIG_FILE, read_config
 from adapters.proof import Prober
+from adapters.stored_tensors import weights_path
 from ragtune.errors import RefusedArtifact
 
 
@@ -30,8 +31,8 @@ class Preparing:
         if (source / CONFIG_FILE).exists() or not (source / MODEL_CONFIG).exists():
             manifest = self._take_peft(source, staged)
         else:
-            for weights in source.glob("*.safetensors"):
-                _inside(source, weights.name)
+            for file in (*CHECKPOINT_FILES, *(path.name for path in source.glob("*.safetensors*"))):
+                _inside(source, file)
             _copy(source, staged, CHECKPOINT_FILES)
             manifest = checkpoint.take_checkpoint(source, staged, self._base)
         manifest = self._prober.prove(staged, manifest, source)
@@ -39,7 +40,10 @@ class Preparing:
         return manifest.model_copy(update={"lane_sha256": file_sha256(lane) if lane.is_file() else None})
 
     def _take_peft(self, source: Path, staged: Path) -> AdapterManifest:
-        inspection.inspect(source, self._base)
+        for file in PEFT_FILES:  # links first: nothing outside the folder may be read, or told of in an error
+            _inside(source, file)
+        read_config(source)
+        weights_path(source)  # what is wrong with these two is told of the folder that was named
         _copy(source, staged, PEFT_FILES)
         return inspection.inspect(staged, self._base)
 

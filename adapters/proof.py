@@ -6,6 +6,7 @@ their lane here, from PEFT itself, with every tensor of the file accounted for.
 """
 
 import copy
+import json
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
+from peft import PeftModel, PeftType, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
-from transformers.utils import logging
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, logging
 
 from adapters.base_model import BaseModelInfo
 from adapters.lane_file import write_lane
@@ -51,14 +52,14 @@ class Prober:
         `source` is where a checkpoint was taken from. Raises RefusedArtifact if the adapter's own library cannot load
         it, if what the engine would compute is not the same, or if either is not finite.
         """
-        plain = self._plain  # before anything could touch the base model
+        untouched = self._trace()
         if manifest.kind == "merged":
             manifest, reference = self._merge(staged, manifest)
         elif manifest.kind == "checkpoint":
-            reference = self._logits(_load(source))
+            reference = self._logits(_load_checkpoint(source))
         else:
-            reference = self._logits(self._with_peft(staged), last=True)
-        if not torch.equal(self._logits(self._model), plain):
+            reference = self._logits(self._with_peft(staged))
+        if not torch.equal(self._trace(), untouched):
             del self._model  # loaded anew for the next one
             raise RagtuneError("the probe changed its own base model; nothing was published")
         ours = self._ours(staged, manifest)
@@ -69,19 +70,28 @@ class Prober:
         return _load(self._base.folder)
 
     @cached_property
-    def _prompts(self) -> list[Tensor]:
+    def _prompts(self) -> Tensor:
+        """(prompts, tokens): cut to the length of the shortest, as PEFT's soft prompts take no padding."""
         tokenizer = load_tokenizer(self._base.folder)
-        return [torch.tensor([tokenizer.encode(prompt)[0][:_LONGEST]]) for prompt in _PROMPTS]
+        ids = [tokenizer.encode(prompt)[0] for prompt in _PROMPTS]
+        length = min(_LONGEST, *map(len, ids))
+        return torch.tensor([prompt[:length] for prompt in ids])
 
     @cached_property
     def _plain(self) -> Tensor:
         return self._logits(self._model)
 
-    def _logits(self, model: nn.Module, *, last: bool = False) -> Tensor:
-        """(all positions, vocabulary) of the prompts; with `last`, those of their own tokens behind virtual ones."""
+    def _logits(self, model: nn.Module) -> Tensor:
+        """(prompts, tokens, vocabulary) of the prompts; of virtual tokens before them nothing."""
         with torch.inference_mode():
-            rows = [(ids.shape[1], model(input_ids=ids).logits[0]) for ids in self._prompts]
-        return torch.cat([logits[-length:] if last else logits for length, logits in rows])
+            logits: Tensor = model(input_ids=self._prompts).logits
+        return logits[:, -self._prompts.shape[1] :]
+
+    def _trace(self) -> Tensor:
+        """What the base model makes of a token or two: as good as looking at all its tensors, and quicker."""
+        with torch.inference_mode():
+            logits: Tensor = self._model(input_ids=self._prompts[:1, :2]).logits
+        return logits
 
     def _with_peft(self, folder: Path, own: Iterable[str] = ()) -> PeftModel:
         """The adapter as PEFT applies it. Raises RefusedArtifact if PEFT cannot load it, or leaves a tensor over."""
@@ -93,7 +103,7 @@ class Prober:
                 loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
             except Exception as error:
                 raise RefusedArtifact(f"PEFT cannot load it: {_first_line(error)}") from error
-        _check_consumed(stored, loaded)
+        _check_consumed(stored, loaded, model.peft_config["default"].peft_type == PeftType.LORA)
         self._check_embeddings(stored)
         return model
 
@@ -118,7 +128,7 @@ class Prober:
         reference = self._logits(model)
         lane = dict(_merged_layers(model))
         for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items():
-            parameter = name.removeprefix("base_model.model.")
+            parameter = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
             if parameter in self._base.shapes:
                 lane[parameter] = tensor.detach().float()
         write_lane(staged, lane, "own" if f"{HEAD}.weight" in lane else "base")
@@ -127,21 +137,18 @@ class Prober:
 
     def _ours(self, staged: Path, manifest: AdapterManifest) -> Tensor:
         if manifest.kind == "soft_prompt":
-            virtual = load_soft_prompt(staged)[None]
-            embed = self._model.get_input_embeddings()
+            virtual = load_soft_prompt(staged).expand(len(self._prompts), -1, -1)
             with torch.inference_mode():
-                rows = [torch.cat([virtual, embed(ids)], dim=1) for ids in self._prompts]
-                return torch.cat([self._model(inputs_embeds=row).logits[0, virtual.shape[1] :] for row in rows])
+                embedded = torch.cat([virtual, self._model.get_input_embeddings()(self._prompts)], dim=1)
+                soft: Tensor = self._model(inputs_embeds=embedded).logits[:, virtual.shape[1] :]
+            return soft
         if manifest.kind == "prefix":
             learned = load_prefix(staged, self._model.config)  # (layers, 2, virtual, heads, dim)
-            pairs = [tuple(part.transpose(0, 1)[None] for part in layer) for layer in learned]
+            count = len(self._prompts)
+            pairs = [tuple(part.transpose(0, 1).expand(count, -1, -1, -1) for part in layer) for layer in learned]
             with torch.inference_mode():
-                caches = [DynamicCache(pairs) for _ in self._prompts]
-                rows = [
-                    self._model(input_ids=ids, past_key_values=cache).logits[0]
-                    for ids, cache in zip(self._prompts, caches, strict=True)
-                ]
-            return torch.cat(rows)
+                after: Tensor = self._model(input_ids=self._prompts, past_key_values=DynamicCache(pairs)).logits
+            return after
         return self._logits(_apply(_fork(self._model), load_changes(staged)))
 
     def _compare(self, ours: Tensor, reference: Tensor, manifest: AdapterManifest) -> Proof:
@@ -159,7 +166,7 @@ class Prober:
             effect=effect,
             error=error,
             reference=f"{library} {version(library)}",
-            positions=len(ours),
+            positions=ours.shape[0] * ours.shape[1],
             inert=effect <= _NOTHING,
         )
 
@@ -227,9 +234,13 @@ def _merged_layers(model: PeftModel) -> Iterable[tuple[str, Tensor]]:
                 getattr(linear, part).data = data
 
 
-def _check_consumed(stored: dict[str, Tensor], loaded: dict[str, Tensor]) -> None:
-    """Raises RefusedArtifact unless PEFT holds every tensor of the file, as it is there, and no other."""
-    wanted = {name for name in stored if ".base_layer." not in name and not name.endswith(".bias")}
+def _check_consumed(stored: dict[str, Tensor], loaded: dict[str, Tensor], biases: bool) -> None:
+    """Raises RefusedArtifact unless PEFT holds every tensor of the file, as it is there, and no other.
+
+    With `biases` the file may hold the base model's, trained: those PEFT writes where they belong.
+    """
+    aside = (".base_layer.weight", ".bias") if biases else (".base_layer.weight",)
+    wanted = {name for name in stored if not name.endswith(aside)}
     missing = sorted(set(loaded) - set(stored))
     extra = sorted(wanted - set(loaded))
     if missing:
@@ -261,6 +272,20 @@ def _load(folder: Path) -> PreTrainedModel:
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
     )
     return model.eval().requires_grad_(False)
+
+
+def _load_checkpoint(folder: Path) -> PreTrainedModel:
+    """As transformers reads it. Raises RefusedArtifact if it cannot, or would read files outside the folder."""
+    index = folder / SAFE_WEIGHTS_INDEX_NAME
+    try:
+        named = set(json.loads(index.read_bytes())["weight_map"].values()) if index.is_file() else set()
+        if outside := sorted(named - {path.name for path in folder.glob("*.safetensors")}):
+            raise RefusedArtifact(f"{index.name} names {outside[0]!r}, which is no file of this checkpoint")
+        return _load(folder)
+    except RefusedArtifact:
+        raise
+    except Exception as error:
+        raise RefusedArtifact(f"transformers cannot load it: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from ragtune.errors import RagtuneError, RefusedArtifact, Unavailable
+from ragtune.errors import RagtuneError, RefusedArtifact, Unavailable, UnknownName
 from service.catalog import reference
 from service.engine.messages import AdapterRef
 from service.parts import Parts
@@ -43,6 +43,8 @@ async def follow(name: str, parts: Parts) -> None:
     except RefusedArtifact as error:
         log.warning("adapter %s is no longer pinned: %s", name, error.message)
         await unpin(name, parts)
+    except UnknownName:
+        await asyncio.to_thread(parts.adapters.pinned.remove, name)  # deleted meanwhile
     except Unavailable as error:
         log.warning("adapter %s is pinned at the next start: %s", name, error.message)
 

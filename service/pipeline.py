@@ -159,7 +159,7 @@ async def _admit(ask: Ask, composed: Composed, parts: Parts) -> list[Prepared]:
                 sampling=sampling.model_copy(update={"seed": _seed(sampling.seed, index)}),
                 weights=composed.configuration.weights,
                 prefix=composed.configuration.prefix,
-                eos_ids=parts.tokenizer.eos_ids,
+                eos_ids=_eos_ids(composed.configuration, parts),
                 deadline=min(ask.deadline or parts.settings.deadline, parts.settings.deadline),
                 namespace=ask.namespace,
             )
@@ -400,6 +400,12 @@ def _room(ask: Ask, composed: Composed, parts: Parts) -> int:
             param="messages" if ask.prompt_ids is None else "prompt",
         )
     return min(DEFAULT_NEW_TOKENS, window - taken) if ask.max_tokens is None else wanted
+
+
+def _eos_ids(configuration: Configuration, parts: Parts) -> tuple[int, ...]:
+    """What ends a text: the tokenizer's own, and those of a checkpoint that was trained with others."""
+    own = [token for version in configuration.adapters for token in version.manifest.eos_ids]
+    return (*parts.tokenizer.eos_ids, *(token for token in own if token not in parts.tokenizer.eos_ids))
 
 
 def _virtual(configuration: Configuration) -> int:

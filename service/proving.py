@@ -71,10 +71,12 @@ class ProverProcess:
         return Outcome.model_validate_json(line)
 
     async def _started(self) -> Process:
+        if self._process is not None and self._process.stdin is not None and self._process.stdin.is_closing():
+            await self._end()  # it was just let go
         if self._process is None or self._process.returncode is not None:
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, stdout=PIPE, limit=_LINE, env=environment
+                *self._command, stdin=PIPE, stdout=PIPE, limit=_LINE, env=environment, start_new_session=True
             )
         return self._process
 

@@ -8,12 +8,13 @@ Events are returned, never sent: the process around the engine sends them, and a
 
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ragtune.errors import InvalidRequest, RagtuneError, RefusedArtifact
+from ragtune.errors import InvalidRequest
 from ragtune.wire import FinishReason
+from service.engine.adapter_memory import AdapterMemory
 from service.engine.grammar import Grammar
 from service.engine.messages import (
     AdapterRef,
@@ -25,27 +26,15 @@ from service.engine.messages import (
     Finish,
     Finished,
     Generation,
-    LoadDone,
     Progress,
     TokenEvent,
     ToServer,
-    UnloadDone,
 )
-from service.engine.residents import Residents
-from service.engine.runner import Computed, Loaded, Runner
+from service.engine.runner import Computed, Runner
 from service.engine.scheduler import Batch, Scheduler
 from service.engine.sequence import Sequence
 
 log = logging.getLogger("ragtune.engine")
-_PATIENCE = 1.0  # seconds an adapter that was read waits for a place before others have to make one
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """An adapter that was read and has no place in memory yet, and since when."""
-
-    loaded: Loaded
-    at: float
 
 
 class Engine:
@@ -64,32 +53,27 @@ class Engine:
         self.runner = runner
         self.max_model_len = max_model_len
         self.steps = 0
+        self.memory = AdapterMemory(runner, loader, clock, adapter_memory)
         self._loader = loader
         self._clock = clock
         self._sequences: dict[str, Sequence] = {}
-        self.residents = Residents(adapter_memory)
-        self._loading: dict[str, Future[Loaded]] = {}
-        self._arrived: dict[str, Arrived] = {}
-        self._held: Collection[str] = ()
         self._compiling: dict[Sequence, Future[Grammar]] = {}
-        self._unloading: set[str] = set()
 
     @property
     def busy(self) -> bool:
         """Whether another step, or another look at the loader, has something to do."""
         # what compiles is one of the sequences
-        return bool(self._sequences or self._loading or self._arrived or self._unloading)
+        return bool(self._sequences) or self.memory.busy
 
     def step(self) -> list[ToServer]:
         """Compute one batch; returns what the server should hear."""
-        events = [*self._take_loaded(), *self._settle(), *self._take_compiled(), *self._expire()]
-        events += self._finish_unloading()
-        batch = self.scheduler.next_batch(self.runner.loaded, self._held)
+        events = [*self._settle(), *self._take_compiled(), *self._expire()]
+        batch = self.scheduler.next_batch(self.runner.loaded, self.memory.held)
         if not batch.slices:
             return events
         for sequence in batch.admitted:
             for key in sequence.group:
-                self.residents.use(key)
+                self.memory.residents.use(key)
         self.steps += 1
         self._stamp_started(batch)
         computed = self._forward(batch)
@@ -115,7 +99,7 @@ class Engine:
             self.scheduler.add(sequence)
         for ref in (generation.weights, generation.prefix):
             if ref is not None:
-                self.load(ref)
+                self.memory.want(ref)
         return []
 
     def cancel(self, request_id: str) -> None:
@@ -127,29 +111,19 @@ class Engine:
             self.scheduler.remove(sequence)
 
     def load(self, ref: AdapterRef, *, pinned: bool = False) -> list[ToServer]:
-        """Start to read an adapter beside the steps; LoadDone follows, at once if it is in memory.
+        """Have an adapter read beside the steps; LoadDone follows, at once if it is in memory.
 
         A `pinned` one stays until it is unpinned or unloaded.
         """
-        if pinned:
-            self.residents.pinned.add(ref.key)
-        if ref.key in self.runner.loaded:
-            return [LoadDone(ref.key)]
-        if ref.key not in self._loading and ref.key not in self._arrived:
-            self._loading[ref.key] = self._loader.submit(self.runner.read, ref)
-        return []
+        return [*self.memory.keep(ref.key), *self.memory.want(ref, pinned=pinned)]
 
     def unpin(self, key: str) -> None:
         """From now on it may leave memory when it is not used."""
-        self.residents.pinned.discard(key)
+        self.memory.unpin(key)
 
     def unload(self, key: str) -> list[ToServer]:
         """Drop an adapter when its last sequence has ended; UnloadDone follows."""
-        self.unpin(key)
-        if key not in self.runner.loaded and key not in self._loading and key not in self._arrived:
-            return [UnloadDone(key, 0)]
-        self._unloading.add(key)
-        return self._finish_unloading()
+        return [*self.memory.unload(key), *self._settle()]
 
     def stats(self) -> EngineStats:
         """A snapshot."""
@@ -157,12 +131,12 @@ class Engine:
         return EngineStats(
             running=len(self.scheduler.running),
             waiting=self.scheduler.waiting,
-            adapters=tuple(self.residents),
-            pinned=tuple(sorted(self.residents.pinned)),
-            adapter_bytes=self.residents.total,
-            adapter_budget=self.residents.budget,
+            adapters=tuple(self.memory.residents),
+            pinned=tuple(sorted(self.memory.residents.pinned)),
+            adapter_bytes=self.memory.residents.total,
+            adapter_budget=self.memory.residents.budget,
             stacked_bytes=self.runner.stacked_bytes,
-            evictions=self.residents.evictions,
+            evictions=self.memory.residents.evictions,
             kv_blocks_used=blocks.total - blocks.free,
             kv_blocks_total=blocks.total,
             cached_blocks=blocks.cached,
@@ -232,102 +206,11 @@ class Engine:
                     log.exception("the schema of request %s could not be compiled", sequence.id)
                 yield self._fail(sequence, _code(error), str(error))
 
-    def _take_loaded(self) -> Iterable[ToServer]:
-        for key, future in list(self._loading.items()):
-            if not future.done():
-                continue
-            del self._loading[key]
-            try:
-                self._arrived[key] = Arrived(self._checked_size(future.result()), self._clock())
-            except Exception as error:
-                log.warning(
-                    "adapter %s could not be loaded: %s", key, error, exc_info=not isinstance(error, RagtuneError)
-                )
-                reason = str(error) if isinstance(error, RagtuneError) else "the adapter could not be loaded"
-                yield LoadDone(key, reason)
-                for sequence in [s for s in self._sequences.values() if key in s.group]:
-                    yield self._fail(sequence, "refused_artifact", reason)
-
-    def _checked_size(self, loaded: Loaded) -> Loaded:
-        room = self.residents.free_beside_pinned([loaded.ref.key])
-        if loaded.bytes > room:
-            self.unpin(loaded.ref.key)
-            raise RefusedArtifact(
-                f"it takes {loaded.bytes} bytes of memory, and there are {room} for all adapters that are not pinned; "
-                "raise RAGTUNE_ADAPTER_MEMORY, or unpin some"
-            )
-        return loaded
-
-    def _settle(self) -> Iterable[ToServer]:
-        """Give a place to what was read, in the order it came.
-
-        First from adapters nobody asks for. After some patience also from those that are only waited for, and then the
-        least recently used of the running are admitted no more until they have ended: a rare adapter waits, but not for
-        ever. The oldest waiting request's own adapters are always spared, so that it does come to run. What nobody
-        waits for gets no place that others would have to make.
-        """
-        self._held = ()
-        if not self._arrived:
-            return
-        running = {key for sequence in self.scheduler.running for key in sequence.group}
-        waiting = {key for sequence in self._sequences.values() for key in sequence.group} - running
-        oldest = min(self._waiting_for_adapters(), key=lambda s: s.admitted, default=None)
-        if oldest is not None and (reason := self._too_large_together(oldest)):
-            yield self._fail(oldest, "refused_artifact", reason)
-            return
-        first = set(oldest.group) if oldest is not None else set()
-        for key, arrived in list(self._arrived.items()):
-            patient = self._clock() - arrived.at < _PATIENCE
-            spared = running | first | (waiting if patient else set())
-            victims = self.residents.victims(arrived.loaded.bytes, spared)
-            if victims is not None:
-                self._place(key, victims)
-                yield LoadDone(key)
-            elif key not in waiting and key not in self.residents.pinned:
-                del self._arrived[key]
-                yield LoadDone(key)
-            elif not patient:
-                self._held = self.residents.victims(arrived.loaded.bytes, first) or ()
-                return
-
-    def _too_large_together(self, sequence: Sequence) -> str | None:
-        """Why a sequence's two adapters can never be in memory together, as far as their sizes are known."""
-        arrived = {key: a.loaded.bytes for key, a in self._arrived.items()}
-        needed = sum(arrived.get(key) or self.residents.size(key) for key in sequence.group)
-        room = self.residents.free_beside_pinned(sequence.group)
-        if needed <= room:
-            return None
-        return (
-            f"its adapters take {needed} bytes of memory together, and there are {room}; raise RAGTUNE_ADAPTER_MEMORY"
-        )
-
-    def _waiting_for_adapters(self) -> Iterable[Sequence]:
-        return (s for s in self._sequences.values() if s not in self.scheduler.running and any(s.group))
-
-    def _place(self, key: str, victims: Iterable[str]) -> None:
-        for victim in victims:
-            log.info("adapter %s leaves memory to make room for %s", victim, key)
-            self._drop(victim)
-            self.residents.evictions += 1
-        loaded = self._arrived.pop(key).loaded
-        self.runner.add(loaded)
-        self.residents.add(key, loaded.bytes)
-        for victim in victims:  # who waits for one of them waits on
-            for sequence in self._waiting_for_adapters():
-                for ref in (sequence.generation.weights, sequence.generation.prefix):
-                    if ref is not None and ref.key == victim:
-                        self.load(ref)
-
-    def _drop(self, key: str) -> int:
-        self.residents.remove(key)
-        return self.runner.remove(key)
-
-    def _finish_unloading(self) -> list[ToServer]:
-        used = {key for sequence in self._sequences.values() for key in sequence.group}
-        coming = self._loading.keys() | self._arrived.keys()
-        ready = [key for key in self._unloading if key not in used and key not in coming]
-        self._unloading.difference_update(ready)
-        return [UnloadDone(key, self._drop(key) if key in self.residents else 0) for key in ready]
+    def _settle(self) -> list[ToServer]:
+        running = self.scheduler.running
+        settled = self.memory.settle(running, [s for s in self._sequences.values() if s not in running])
+        failed = {sequence.id: (sequence, reason) for sequence, reason in settled.refused}
+        return settled.events + [self._fail(s, "refused_artifact", reason) for s, reason in failed.values()]
 
     def _expire(self) -> Iterable[ToServer]:
         now = self._clock()

@@ -246,3 +246,95 @@ def test_an_absurd_rank_is_refused_before_memory_is_asked_for(preparing: Prepari
 def test_an_adapter_whose_weights_overflow_is_refused(preparing: Preparing, tmp_path: Path) -> None:
     source = save(LoraConfig(task_type=TASK, r=4, target_modules=["q_proj"]), tmp_path / "lora", scale=1e30)
     assert "not finite" in refusal(preparing, source, tmp_path / "staged")
+
+
+def test_a_checkpoint_that_ends_with_another_token_says_so(preparing: Preparing, tmp_path: Path) -> None:
+    folder = make_checkpoint(tiny_model(), "partial", tmp_path / "a")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2]}))
+    assert prepare(preparing, folder, tmp_path / "staged").eos_ids == (1, 2)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 320}))
+    assert "no token of this base model" in refusal(preparing, folder, tmp_path / "outside")
+
+
+def test_a_checkpoint_with_a_head_beside_tied_embeddings_has_it_as_its_own(
+    preparing: Preparing, tmp_path: Path
+) -> None:
+    folder = make_checkpoint(tiny_model(), "full", tmp_path / "a")
+    tensors = load_file(folder / "model.safetensors")
+    head = tensors["model.embed_tokens.weight"] + 0.5
+    save_file({**tensors, "lm_head.weight": head}, folder / "model.safetensors", metadata={"format": "pt"})
+    manifest = prepare(preparing, folder, tmp_path / "staged")
+    assert manifest.head == "own" and manifest.proof is not None and manifest.proof.error < 1e-4
+
+
+def test_an_index_of_shards_that_leads_elsewhere_is_refused(preparing: Preparing, tmp_path: Path) -> None:
+    whole = make_checkpoint(tiny_model(), "full", tmp_path / "a")
+    AutoModelForCausalLM.from_pretrained(whole).save_pretrained(tmp_path / "shards", max_shard_size="50KB")
+    index = tmp_path / "shards" / "model.safetensors.index.json"
+    written = json.loads(index.read_text())
+    first = next(iter(written["weight_map"]))
+    shutil.copyfile(tmp_path / "shards" / written["weight_map"][first], tmp_path / "outside.safetensors")
+    index.write_text(json.dumps({**written, "weight_map": {**written["weight_map"], first: "../outside.safetensors"}}))
+    assert "no file of this checkpoint" in refusal(preparing, tmp_path / "shards", tmp_path / "staged")
+    index.write_text("{")
+    assert "transformers cannot load it" in refusal(preparing, tmp_path / "shards", tmp_path / "broken")
+    index.unlink()
+    assert "transformers cannot load it" in refusal(preparing, tmp_path / "shards", tmp_path / "without")
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "ragtune.json", WEIGHTS])
+def test_a_link_out_of_the_folder_is_not_even_read(preparing: Preparing, tmp_path: Path, file: str) -> None:
+    source = save(LoraConfig(task_type=TASK, r=4, target_modules=["q_proj"]), tmp_path / "lora")
+    (tmp_path / "secret.json").write_text('{"peft_type": "my-secret-value"}')
+    (source / file).unlink(missing_ok=True)
+    (source / file).symlink_to(tmp_path / "secret.json")
+    assert refusal(preparing, source, tmp_path / "staged") == f"{file} is a link that leads out of the adapter's folder"
+
+
+@pytest.mark.parametrize(
+    ("field", "pattern"),
+    [
+        ("rank_pattern", {".?" * 60 + "!": 4}),
+        ("rank_pattern", {"(a+)+$": 4}),
+        ("target_modules", r"([\w.]+)+!"),
+        ("exclude_modules", ".*" * 9),
+        ("layers_pattern", "(x?)?"),
+    ],
+)
+def test_an_expression_that_could_keep_the_matcher_busy_is_refused(
+    preparing: Preparing, tmp_path: Path, field: str, pattern: object
+) -> None:
+    source = save(LoraConfig(task_type=TASK, r=4, target_modules=["q_proj"]), tmp_path / "lora")
+    config = json.loads((source / "adapter_config.json").read_text())
+    (source / "adapter_config.json").write_text(json.dumps({**config, field: pattern}))
+    assert "too complex" in refusal(preparing, source, tmp_path / "staged")
+
+
+def test_an_expression_as_others_write_them_is_taken(preparing: Preparing, tmp_path: Path) -> None:
+    pattern = (
+        r"(?:.*?(?:language|text).*?(?:self_attn|attention|mlp).*?(?:q_proj|v_proj).*?)|"
+        r"(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|attention|mlp)\.(?:q_proj|v_proj))"
+    )
+    source = save(LoraConfig(task_type=TASK, r=4, target_modules=pattern), tmp_path / "lora")
+    assert prepare(preparing, source, tmp_path / "staged").target_modules == ("q_proj", "v_proj")
+
+
+def test_a_lora_on_the_output_head_is_refused_with_the_way_out(preparing: Preparing, tmp_path: Path) -> None:
+    source = save(LoraConfig(task_type=TASK, r=4, target_modules=["q_proj", "lm_head"]), tmp_path / "lora")
+    assert "train it whole with modules_to_save" in refusal(preparing, source, tmp_path / "staged")
+
+
+def test_a_bias_that_a_merged_kind_does_not_use_is_refused(tmp_path: Path) -> None:
+    base = describe(save_tiny(tmp_path / "base", "qwen2"), tmp_path / "cache", "qwen2")
+    model = get_peft_model(
+        tiny_model("qwen2"), IA3Config(task_type=TASK, target_modules=["k_proj"], feedforward_modules=[])
+    )
+    model.save_pretrained(tmp_path / "ia3")
+    rewrite(tmp_path / "ia3", **{"base_model.model.model.layers.0.self_attn.k_proj.bias": torch.ones(24)})
+    assert "no part of what" in refusal(Preparing(base), tmp_path / "ia3", tmp_path / "staged")
+
+
+def test_a_record_too_large_to_be_one_is_refused(preparing: Preparing, tmp_path: Path) -> None:
+    source = save(LoraConfig(task_type=TASK, r=4, target_modules=["q_proj"]), tmp_path / "lora")
+    (source / "ragtune.json").write_text(" " * (1 << 21))
+    assert "larger than 1 MiB" in refusal(preparing, source, tmp_path / "staged")

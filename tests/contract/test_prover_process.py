@@ -84,6 +84,18 @@ async def test_an_adapter_the_process_dies_of_is_refused_and_the_next_one_is_che
     assert (await prover.prepare(lora.resolve(), tmp_path / "two")).kind == "lora"
 
 
+async def test_a_process_that_was_just_let_go_is_started_anew(
+    prover: ProverProcess, lora: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    await prover.prepare(lora.resolve(), tmp_path / "one")
+    before = process_of(prover).pid
+    prover._let_go()
+    assert (await prover.prepare(lora.resolve(), tmp_path / "two")).kind == "lora"
+    assert process_of(prover).pid != before
+
+
 async def test_closing_ends_the_process(base: BaseModelInfo, tmp_path: Path) -> None:
     prover = ProverProcess(base, tmp_path)
     with pytest.raises(RefusedArtifact):

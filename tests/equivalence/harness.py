@@ -82,6 +82,7 @@ ADAPTERS: dict[str, PeftConfig] = {
     ),
     "biased": LoraConfig(task_type=LORA, r=4, target_modules=["k_proj", "o_proj"], bias="lora_only", lora_bias=True),
     "dora": LoraConfig(task_type=LORA, r=4, target_modules="all-linear", use_dora=True),
+    "dora-biased": LoraConfig(task_type=LORA, r=4, target_modules=["q_proj", "v_proj"], use_dora=True, bias="all"),
     "ia3": IA3Config(
         task_type=LORA, target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]
     ),
@@ -110,7 +111,7 @@ MODES = (
     "partial",
     "full+soft",
 )
-KINDS = ("biased", "ia3", "loha", "lokr", "oft", "adalora", "vera", "full")
+KINDS = ("biased", "dora-biased", "ia3", "loha", "lokr", "oft", "adalora", "vera", "full")
 CHECKPOINTS = ("partial", "full")
 
 

@@ -14,7 +14,7 @@ def small(setup: Setup) -> Engine:
     rig, _ = setup
     engine = rig.restart()
     largest = max(rig.runner.read(rig.refs[name]).bytes for name in (*LORAS, "soft"))
-    engine.residents.budget = int(1.2 * largest)
+    engine.memory.residents.budget = int(1.2 * largest)
     return engine
 
 
@@ -34,9 +34,9 @@ def test_answers_stay_the_same_while_adapters_take_turns(setup: Setup, small: En
     while small.busy:
         rig.step()
         assert used(setup) <= set(rig.runner.loaded)
-        assert small.residents.total <= small.residents.budget
+        assert small.memory.residents.total <= small.memory.residents.budget
     rig.run()
-    assert small.residents.evictions
+    assert small.memory.residents.evictions
     comparison = Comparison()
     for request_id, (mode, prompt) in requests.items():
         comparison.add(reference, mode, prompt, rig.outcomes[request_id])
@@ -65,10 +65,10 @@ def test_a_pinned_adapter_stays(setup: Setup, small: Engine) -> None:
     rig.take(small.load(rig.refs["narrow"], pinned=True))
     rig.run()
     for index, mode in enumerate(("plain", "patterned", "soft")):
-        small.residents.budget += 1 if index else small.residents.total
+        small.memory.residents.budget += 1 if index else small.memory.residents.total
         rig.admit(mode, mode, rig.prompts(1, seed=24)[0], new=2)
         rig.run()
-    assert rig.refs["narrow"].key in rig.runner.loaded and small.residents.evictions
+    assert rig.refs["narrow"].key in rig.runner.loaded and small.memory.residents.evictions
 
 
 def test_an_adapter_larger_than_the_budget_is_refused_with_both_numbers(setup: Setup, small: Engine) -> None:
@@ -84,7 +84,7 @@ def test_an_adapter_larger_than_the_budget_is_refused_with_both_numbers(setup: S
 def test_two_adapters_that_cannot_be_in_memory_together_are_refused_at_once(setup: Setup, small: Engine) -> None:
     rig, _ = setup
     sizes = [rig.runner.read(rig.refs[name]).bytes for name in ("plain", "soft")]
-    small.residents.budget = sum(sizes) - 1
+    small.memory.residents.budget = sum(sizes) - 1
     rig.admit("both", "plain+soft", rig.prompts(1, seed=29)[0], new=2)
     rig.admit("fine", "plain", rig.prompts(1, seed=30)[0], new=2)
     rig.run()
@@ -97,7 +97,7 @@ def test_pinned_adapters_that_leave_no_room_are_named_as_the_reason(setup: Setup
     rig, _ = setup
     rig.take(small.load(rig.refs["plain"], pinned=True))
     rig.run()
-    small.residents.budget = small.residents.total + 1
+    small.memory.residents.budget = small.memory.residents.total + 1
     rig.admit("squeezed", "narrow", rig.prompts(1, seed=31)[0], new=2)
     rig.run(tolerant=True)
     failed = rig.outcomes["squeezed"].failed
@@ -111,7 +111,7 @@ def test_registering_takes_no_place_from_those_in_use(setup: Setup, small: Engin
         rig.step()
     rig.take(small.load(rig.refs["patterned"]))
     rig.run()
-    assert rig.refs["patterned"].key not in rig.runner.loaded and not small.residents.evictions
+    assert rig.refs["patterned"].key not in rig.runner.loaded and not small.memory.residents.evictions
 
 
 def test_removing_every_adapter_frees_every_byte(setup: Setup) -> None:
