@@ -38,6 +38,7 @@ _PROMPTS = (
     "Question: Which planet is the largest one?\nAnswer:",
 )
 _LONGEST = 32  # tokens of a prompt
+_TRACED = 64  # numbers of each tensor that are looked at again afterwards
 
 
 class Prober:
@@ -52,14 +53,14 @@ class Prober:
         `source` is where a checkpoint was taken from. Raises RefusedArtifact if the adapter's own library cannot load
         it, if what the engine would compute is not the same, or if either is not finite.
         """
-        untouched = self._trace()
+        untouched = _trace(self._model)
         if manifest.kind == "merged":
             manifest, reference = self._merge(staged, manifest)
         elif manifest.kind == "checkpoint":
             reference = self._logits(_load_checkpoint(source))
         else:
             reference = self._logits(self._with_peft(staged))
-        if not torch.equal(self._trace(), untouched):
+        if not torch.equal(_trace(self._model), untouched):
             del self._model  # loaded anew for the next one
             raise RagtuneError("the probe changed its own base model; nothing was published")
         ours = self._ours(staged, manifest)
@@ -86,12 +87,6 @@ class Prober:
         with torch.inference_mode():
             logits: Tensor = model(input_ids=self._prompts).logits
         return logits[:, -self._prompts.shape[1] :]
-
-    def _trace(self) -> Tensor:
-        """What the base model makes of a token or two: as good as looking at all its tensors, and quicker."""
-        with torch.inference_mode():
-            logits: Tensor = self._model(input_ids=self._prompts[:1, :2]).logits
-        return logits
 
     def _with_peft(self, folder: Path, own: Iterable[str] = ()) -> PeftModel:
         """The adapter as PEFT applies it. Raises RefusedArtifact if PEFT cannot load it, or leaves a tensor over."""
@@ -256,6 +251,12 @@ def _written(stored: dict[str, Tensor]) -> list[str]:
     """The base model's own parameters that loading this file writes to."""
     names = (name.removeprefix("base_model.model.").replace(".base_layer.", ".") for name in stored)
     return [name for name in names if name.endswith((".weight", ".bias"))]
+
+
+def _trace(model: PreTrainedModel) -> Tensor:
+    """Numbers from all over each of the model's tensors: whatever writes to one changes some of them."""
+    spread = (tensor.detach().flatten() for tensor in model.parameters())
+    return torch.cat([tensor[:: max(1, tensor.numel() // _TRACED)] for tensor in spread])
 
 
 def _fork(model: PreTrainedModel, own: Iterable[str] = ()) -> PreTrainedModel:
