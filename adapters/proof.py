@@ -191,7 +191,7 @@ def _apply(model: PreTrainedModel, changes: WeightChanges) -> PreTrainedModel:
     """`model` with the changes as the engine reads them, each written out plainly."""
     for parameter, tensor in changes.replaced.items():
         module, _, name = parameter.rpartition(".")
-        setattr(model.get_submodule(module), name, nn.Parameter(tensor, requires_grad=False))
+        setattr(model.get_submodule(module), name, nn.Parameter(tensor.float(), requires_grad=False))
     for module, pair in changes.pairs.items():
         model.get_submodule(module).register_forward_hook(_Low(pair))
     if changes.embedding is not None:

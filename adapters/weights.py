@@ -1,6 +1,7 @@
 """Load an adapter's tensors for the engine, as PEFT and transformers would apply them.
 
-All tensors come in fp32 on the CPU, whatever type they are stored in; PEFT computes with them so. Whether an adapter
+All tensors come in fp32 on the CPU, whatever type they are stored in; PEFT computes with them so. Only those of a lane
+come as they are stored, for they are large: whoever uses one makes it fp32. Whether an adapter
 fits a base model was checked when it was registered (`adapters.inspection`); what is checked here is that the folder
 is whole.
 """
@@ -47,7 +48,7 @@ class WeightChanges:
 def load_changes(folder: Path) -> WeightChanges:
     """The weight adapter in a folder of the store: a lane of whole tensors, or a LoRA. Raises RefusedArtifact."""
     if (folder / LANE_FILE).is_file():
-        return WeightChanges(replaced={name: tensor.float() for name, tensor in read_lane(folder).items()})
+        return WeightChanges(replaced=read_lane(folder))
     return load_lora(folder)
 
 

@@ -1,6 +1,6 @@
-"""Which adapters are in memory, which are on their way, and who makes room for whom. No torch, no clock of its own.
+"""Which adapters are in memory, which are on their way, and who makes room for whom. No torch, and the clock is given.
 
-Adapters are read one at a time, beside the steps; the one being read, or read and without a place yet, comes on top of
+Adapters are read one at a time, between the steps; the one being read, or read and without a place yet, comes on top of
 the budget. What the oldest waiting request lacks is read first, and what it has is never taken from it, so it does come
 to run. The others take turns:
 
@@ -13,7 +13,7 @@ What no request waits for, as when an adapter is registered, gets no place that 
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
@@ -24,6 +24,7 @@ from service.engine.residents import Residents
 from service.engine.sequence import Sequence
 
 log = logging.getLogger("ragtune.engine")
+_MOMENT = 0.005  # seconds of reading between two steps
 _PATIENCE = 1.0  # seconds an adapter that was read waits for a place before others have to make one
 
 
@@ -49,8 +50,11 @@ class Shelf(Protocol[T]):
     def loaded(self) -> Mapping[str, T]:
         """Those in memory by key."""
 
-    def read(self, ref: AdapterRef) -> T:
-        """Read one from disk; any thread may. Raises RefusedArtifact."""
+    def check(self, ref: AdapterRef) -> None:
+        """Look at its files; any thread may. Raises RefusedArtifact."""
+
+    def build(self, ref: AdapterRef) -> Generator[None, None, T]:
+        """Read it in pieces of a few milliseconds, between steps. Raises RefusedArtifact."""
 
     def add(self, loaded: T) -> None:
         """Make it usable by the next batch."""
@@ -65,6 +69,15 @@ class Arrived(Generic[T]):
 
     tensors: T
     at: float
+
+
+@dataclass
+class Reading(Generic[T]):
+    """An adapter on its way: its files are looked at beside the steps, then it is built between them."""
+
+    ref: AdapterRef
+    checked: Future[None]
+    building: Generator[None, None, T]
 
 
 @dataclass
@@ -85,7 +98,7 @@ class AdapterMemory(Generic[T]):
         self._loader = loader
         self._clock = clock
         self._wanted: OrderedDict[str, AdapterRef] = OrderedDict()
-        self._reading: tuple[AdapterRef, Future[T]] | None = None
+        self._reading: Reading[T] | None = None
         self._arrived: Arrived[T] | None = None
         self._unloading: set[str] = set()
 
@@ -138,7 +151,7 @@ class AdapterMemory(Generic[T]):
         if oldest is not None and (reason := self._too_large_together(oldest)):
             settled.refused.append((oldest, reason))
             return settled
-        self._take_read(waiting, settled)
+        self._read_on(waiting, settled)
         if self._arrived is not None:
             self._find_place(self._arrived, used, asked, oldest, waiting, settled)
         if self._reading is None and self._arrived is None:
@@ -146,27 +159,32 @@ class AdapterMemory(Generic[T]):
         self._finish_unloading(used | asked, settled)
         return settled
 
-    def _take_read(self, waiting: Collection[Sequence], settled: Settled) -> None:
-        if self._reading is None or not self._reading[1].done():
+    def _read_on(self, waiting: Collection[Sequence], settled: Settled) -> None:
+        """Go on reading for a moment; when all of it is there, it has arrived."""
+        reading = self._reading
+        if reading is None or not reading.checked.done():
             return
-        (ref, future), self._reading = self._reading, None
+        ref, until = reading.ref, self._clock() + _MOMENT
         try:
-            tensors = future.result()
+            reading.checked.result()
+            next(reading.building)
+            while self._clock() < until:
+                next(reading.building)
+        except StopIteration as done:
+            self._reading = None
+            if reason := self._no_room(ref.key, done.value.bytes):
+                self._refuse(ref.key, reason, waiting, settled)
+            else:
+                self._arrived = Arrived(done.value, self._clock())
         except Exception as error:
+            self._reading = None
             own = next((other for other in _refs(waiting) if other.key == ref.key and other.folder != ref.folder), None)
             if own is not None and not ref.folder.is_dir():  # read from where it was staged, and published meanwhile
                 self._wanted[own.key] = own
                 return
-            log.warning(
-                "adapter %s could not be loaded: %s", ref.key, error, exc_info=not isinstance(error, RagtuneError)
-            )
             known = isinstance(error, RagtuneError)
+            log.warning("adapter %s could not be loaded: %s", ref.key, error, exc_info=not known)
             self._refuse(ref.key, str(error) if known else "the adapter could not be loaded", waiting, settled)
-            return
-        if reason := self._no_room(ref.key, tensors.bytes):
-            self._refuse(ref.key, reason, waiting, settled)
-        else:
-            self._arrived = Arrived(tensors, self._clock())
 
     def _find_place(
         self,
@@ -213,7 +231,8 @@ class AdapterMemory(Generic[T]):
             ref = lacking[0] if lacking else next(iter(self._wanted.values()))
             self._wanted.pop(ref.key, None)
             if ref.key not in self._shelf.loaded:
-                self._reading = ref, self._loader.submit(self._shelf.read, ref)
+                checked = self._loader.submit(self._shelf.check, ref)
+                self._reading = Reading(ref, checked, self._shelf.build(ref))
                 return
             settled.events.append(LoadDone(ref.key))
 
@@ -259,7 +278,7 @@ class AdapterMemory(Generic[T]):
 
     def _coming(self) -> set[str]:
         """Keys of those wanted, being read, or without a place."""
-        reading = {self._reading[0].key} if self._reading else set()
+        reading = {self._reading.ref.key} if self._reading else set()
         arrived = {self._arrived.tensors.ref.key} if self._arrived else set()
         return self._wanted.keys() | reading | arrived
 

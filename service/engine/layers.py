@@ -5,7 +5,7 @@ changes of LoRA adapters and the dense ones of lanes, each for its own rows.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -52,8 +52,8 @@ class Stack:
 
     def change(self, changes: WeightChanges, device: torch.device) -> StackChange | None:
         """What `changes` has in place of this stack, or None."""
-        weights = [changes.replaced.get(f"{name}.weight") for name in self.names]
-        biases = [changes.replaced.get(f"{name}.bias") for name in self.names]
+        weights = [_fp32(changes.replaced.get(f"{name}.weight")) for name in self.names]
+        biases = [_fp32(changes.replaced.get(f"{name}.bias")) for name in self.names]
         own = [base if bias is None else bias for base, bias in zip(self.biases, biases, strict=True)]
         added = self._added(changes, weights)
         if all(weight is not None for weight in weights):
@@ -71,7 +71,7 @@ class Stack:
         parts: list[Tensor] = []
         for name, size, bias, weight in zip(self.names, self.sizes, self.biases, weights, strict=True):
             part = changes.added_biases.get(name, torch.zeros(size))
-            replaced = changes.replaced.get(f"{name}.bias")
+            replaced = _fp32(changes.replaced.get(f"{name}.bias"))
             if weight is None and replaced is not None:
                 part = part + (replaced if bias is None else replaced - bias.cpu())
             parts.append(part)
@@ -144,7 +144,7 @@ class Embedding:
 
     def change(self, changes: WeightChanges, device: torch.device) -> EmbeddingChange | None:
         """What `changes` has in place of the embeddings, or None. Some models scale them; so does a change."""
-        weight, pair = changes.replaced.get("model.embed_tokens.weight"), changes.embedding
+        weight, pair = _fp32(changes.replaced.get("model.embed_tokens.weight")), changes.embedding
         whole = None if weight is None else _with(self.base, weight.to(device))
         if pair is None:
             return EmbeddingChange(whole) if whole is not None else None
@@ -167,7 +167,7 @@ class Head(nn.Module):
 
     def change(self, changes: WeightChanges, device: torch.device) -> Dense | None:
         """What `changes` has in place of the head, or None."""
-        weight = changes.replaced.get("lm_head.weight")
+        weight = _fp32(changes.replaced.get("lm_head.weight"))
         return None if weight is None else Dense(weight.to(device), self.bias)
 
 
@@ -193,24 +193,28 @@ class Layers:
         norms = [f"{name}.weight" for name in self.norms]
         return frozenset([*linears, *norms, "model.embed_tokens.weight", "lm_head.weight"])
 
-    def lane(self, changes: WeightChanges, device: torch.device) -> Lane:
-        """The dense changes among `changes`, on `device`. Raises RefusedArtifact for one that no layer here takes."""
+    def lane(self, changes: WeightChanges, device: torch.device) -> Generator[None, None, Lane]:
+        """The dense changes among `changes`, on `device`; a pause after each layer.
+
+        Raises RefusedArtifact for a tensor that no layer here takes.
+        """
         for parameter in changes.replaced:
             if parameter not in self.parameters:
                 raise RefusedArtifact(f"it carries {parameter}, which no layer of this base model takes")
-        stacks = {stack.name: stack for stack in self.stacks.values()}
-        changed = {name: stack.change(changes, device) for name, stack in stacks.items()}
+        stacks: dict[str, StackChange] = {}
+        for stack in {id(stack): stack for stack in self.stacks.values()}.values():
+            change = stack.change(changes, device)
+            if change is not None:
+                stacks[stack.name] = change
+                yield
         norms = {
-            name: _with(norm.base, changes.replaced[f"{name}.weight"].to(device))
+            name: _with(norm.base, changes.replaced[f"{name}.weight"].float().to(device))
             for name, norm in self.norms.items()
             if f"{name}.weight" in changes.replaced
         }
-        return Lane(
-            {name: change for name, change in changed.items() if change is not None},
-            norms,
-            self.embedding.change(changes, device),
-            self.head.change(changes, device),
-        )
+        embedding = self.embedding.change(changes, device)
+        yield
+        return Lane(stacks, norms, embedding, self.head.change(changes, device))
 
     def _install(self, path: str, parent: nn.Module, low_rank: LowRank, lanes: Lanes) -> None:
         linears = {name: child for name, child in parent.named_children() if type(child) is nn.Linear}
@@ -237,6 +241,10 @@ def _with(module: nn.Module, weight: Tensor) -> nn.Module:
     changed = copy.copy(module)
     changed._parameters = {**module._parameters, "weight": nn.Parameter(weight, requires_grad=False)}
     return changed
+
+
+def _fp32(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.float()
 
 
 def _to(tensor: Tensor | None, device: torch.device) -> Tensor | None:

@@ -9,7 +9,7 @@ row; the scheduler orders segments by length so that equal ones meet (in decodin
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -117,8 +117,10 @@ class Layout(Protocol):
         """The name adapters know the stack by."""
 
 
-def stack_deltas(pairs: Mapping[str, LoraPair], stacks: Mapping[str, Layout], device: torch.device) -> dict[str, Delta]:
-    """An adapter's pairs by module as one Delta a stack; B becomes block-diagonal."""
+def stack_deltas(
+    pairs: Mapping[str, LoraPair], stacks: Mapping[str, Layout], device: torch.device
+) -> Generator[None, None, dict[str, Delta]]:
+    """An adapter's pairs by module as one Delta a stack; B becomes block-diagonal. A pause after each stack."""
     deltas = {}
     for stack in {id(stacks[name]): stacks[name] for name in pairs}.values():
         members = [(i, pairs[name]) for i, name in enumerate(stack.names) if name in pairs]
@@ -133,4 +135,5 @@ def stack_deltas(pairs: Mapping[str, LoraPair], stacks: Mapping[str, Layout], de
             b_all[at : at + a.shape[0], out : out + stack.sizes[i]] = b.t().float() * pair.scale
             at += a.shape[0]
         deltas[stack.name] = Delta(a_all.to(device), b_all.to(device))
+        yield
     return deltas

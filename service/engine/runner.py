@@ -6,7 +6,7 @@ of the prompt tokens that were asked for.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -103,11 +103,18 @@ class Runner:
         """Memory of the copies that batched products made of several adapters."""
         return self._low_rank.stacked_bytes
 
-    def read(self, ref: AdapterRef) -> Loaded:
-        """Read an adapter's files; touches nothing a step uses, so any thread may do it. Raises RefusedArtifact."""
+    def check(self, ref: AdapterRef) -> None:
+        """Look at an adapter's files; touches nothing a step uses, so any thread may do it. Raises RefusedArtifact."""
         if not ref.folder.is_dir():
             raise RefusedArtifact(f"adapter {ref.key.partition('#')[0]} was deleted meanwhile")
         check_content(ref.folder, ref.kind, *ref.digests)
+
+    def build(self, ref: AdapterRef) -> Generator[None, None, Loaded]:
+        """Read an adapter in pieces of a few milliseconds, between steps. Raises RefusedArtifact.
+
+        Not in a thread: its many small operations and those of a step would take Python's lock from each other, which
+        made the step several times as long.
+        """
         if ref.kind == "soft_prompt":
             embeddings = load_soft_prompt(ref.folder)
             return Loaded(ref, embeddings=embeddings.to(self.device, self.dtype))
@@ -115,9 +122,21 @@ class Runner:
             learned = load_prefix(ref.folder, self._model.config)
             return Loaded(ref, learned=learned.to(self.device, self.dtype))
         changes = load_changes(ref.folder)
-        deltas = stack_deltas(changes.pairs, self._layers.stacks, self.device)
-        lane = self._layers.lane(changes, self.device)
+        yield
+        deltas = yield from stack_deltas(changes.pairs, self._layers.stacks, self.device)
+        lane = yield from self._layers.lane(changes, self.device)
         return Loaded(ref, deltas=deltas or None, lane=lane if lane else None)
+
+    def read(self, ref: AdapterRef) -> Loaded:
+        """All of it at once. Raises RefusedArtifact."""
+        self.check(ref)
+        building = self.build(ref)
+        while True:
+            try:
+                next(building)
+            except StopIteration as done:
+                loaded: Loaded = done.value
+                return loaded
 
     def add(self, loaded: Loaded) -> None:
         """Make an adapter usable by the next batch."""

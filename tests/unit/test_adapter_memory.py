@@ -1,6 +1,6 @@
 """Who gets a place in memory, in any order of events: nobody waits for ever, nobody in use is dropped."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,10 +43,15 @@ class Heap:
         """All of them."""
         return self.stones
 
-    def read(self, ref: AdapterRef) -> Stone:
+    def check(self, ref: AdapterRef) -> None:
         """Raises RefusedArtifact for a broken one."""
         if ref.key in self.broken:
             raise RefusedArtifact(f"{ref.key} is broken")
+
+    def build(self, ref: AdapterRef) -> Generator[None, None, Stone]:
+        """In as many pieces as it is heavy."""
+        for _ in range(SIZES[ref.key]):
+            yield
         return Stone(ref)
 
     def add(self, loaded: Stone) -> None:
@@ -89,7 +94,12 @@ class World:
     refused: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.memory = AdapterMemory(self.heap, AtOnce(), lambda: self.now, self.budget)
+        self.memory = AdapterMemory(self.heap, AtOnce(), self.clock, self.budget)
+
+    def clock(self) -> float:
+        """Every look at it takes a little time, so that reading pauses now and then."""
+        self.now += 0.002
+        return self.now
 
     def ask(self, *keys: str, looks: int = 3) -> Sequence:
         """A request with these adapters."""
