@@ -122,8 +122,7 @@ class Versions(Generic[M]):
     def names(self) -> list[str]:
         """All names, sorted."""
         with self._database.read() as connection:
-            query = text("SELECT DISTINCT name FROM version WHERE kind = :kind ORDER BY name")
-            return list(connection.execute(query, {"kind": self._kind}).scalars())
+            return self._names(connection)
 
     def current(self) -> list[Version[M]]:
         """The current version of every name, sorted by name."""
@@ -285,8 +284,12 @@ class Versions(Generic[M]):
     def _of(self, connection: Connection, name: str, param: str | None = None) -> list[Version[M]]:
         versions = self._select(connection, "", name)
         if not versions:
-            raise UnknownName.among(self._kind, name, self.names(), param=param)
+            raise UnknownName.among(self._kind, name, self._names(connection), param=param)
         return versions
+
+    def _names(self, connection: Connection) -> list[str]:
+        query = text("SELECT DISTINCT name FROM version WHERE kind = :kind ORDER BY name")
+        return list(connection.execute(query, {"kind": self._kind}).scalars())
 
     def _select(
         self, connection: Connection, condition: str, name: str | None = None, number: int | None = None
