@@ -12,6 +12,7 @@ from ragtune.mode_aliases import ModeAliases
 from ragtune.pinned import Pinned
 from ragtune.pointers import ITSELF
 from ragtune.remote import call, service_key
+from ragtune.roots import real_path
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.terminal import person, print_json, print_table, results, say
@@ -49,7 +50,7 @@ def add(name: str, source: Path, as_json: bool) -> None:
     database = Database(settings.database)
     adapters = Adapters(settings.home, database, locate_base_model(settings), roots=None)
     ignored: list[str] = []
-    if source.is_file():
+    if real_path(source).is_file():
         with adapters.versions.staging() as staged:
             ignored = unpack(source, staged, Limits(settings.max_upload))
             version = adapters.add(name, staged, person())

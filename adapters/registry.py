@@ -10,7 +10,7 @@ from ragtune import mode_aliases
 from ragtune.errors import RefusedArtifact
 from ragtune.mode import Ref, check_name
 from ragtune.pinned import Pinned
-from ragtune.roots import inside, real_path
+from ragtune.roots import followed, inside, real_path
 from ragtune.store import Database
 from ragtune.versions import Version, Versions
 
@@ -46,9 +46,7 @@ class Adapters:
 
         Raises Forbidden outside the allowed roots, RefusedArtifact if there is no such folder.
         """
-        real = real_path(folder)
-        if not self.versions.is_staged(real):
-            real = self.allowed(folder)
+        real = real_path(folder) if self.versions.is_staged(followed(folder)) else self.allowed(folder)
         if not real.is_dir():
             raise RefusedArtifact(f"there is no folder {folder}")
         return real

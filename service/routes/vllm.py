@@ -30,6 +30,7 @@ from adapters.content import MODEL_CONFIG
 from adapters.peft_config import CONFIG_FILE
 from ragtune.errors import InvalidRequest, UnknownName
 from ragtune.mode import Ref, check_name
+from ragtune.roots import real_path
 from service.access import author, needs
 from service.documented import POSTED, Responses, refusals
 from service.intake import downloaded
@@ -113,7 +114,7 @@ async def _found(body: LoadLora, parts: Parts) -> AsyncIterator[Path]:
             yield (await downloaded(body.lora_path, None, staged, parts, "lora_path")).folder
         return
     folder = parts.adapters.allowed(path, "lora_path")
-    if not any((folder / name).is_file() for name in (CONFIG_FILE, MODEL_CONFIG)):
+    if not any(real_path(folder / name, "lora_path").is_file() for name in (CONFIG_FILE, MODEL_CONFIG)):
         raise UnknownName(f"loading {body.lora_name!r} failed: no adapter found at {body.lora_path}", param="lora_path")
     yield folder
 

@@ -112,6 +112,28 @@ async def test_a_folder_that_may_not_or_cannot_be_read_is_refused(
     assert (await client.get("/v1/adapters/bad")).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["a" * 300, "/".join(["a" * 200] * 25)])
+async def test_a_path_that_no_file_can_have_is_a_400_on_every_route_that_takes_one(
+    client: httpx.AsyncClient, peft_folders: Path, documents: Path, path: str
+) -> None:
+    lora = {"lora_name": "long", "lora_path": f"{peft_folders}/{path}"}
+    for error in (
+        Error.of(await put_adapter(client, "long", peft_folders / path)),
+        Error.of(await client.post("/v1/load_lora_adapter", json=lora)),
+        Error.of(await client.post("/v1/indexes/long/builds", json={"path": f"{documents.parent}/{path}"})),
+    ):
+        assert (error.status, error.code) == (400, "invalid_request")
+        assert error.param in ("path", "lora_path")
+        assert "File name too long" in error.message and "name a shorter one" in error.message
+
+
+async def test_a_path_outside_the_roots_is_refused_as_that_whatever_it_is(
+    client: httpx.AsyncClient, peft_folders: Path
+) -> None:
+    for path in ("/etc/" + "a" * 300, f"{peft_folders.parent}x/a"):
+        assert Error.of(await put_adapter(client, "bad", path)).code == "forbidden"
+
+
 async def test_a_link_out_of_the_allowed_root_is_refused(
     client: httpx.AsyncClient, peft_folders: Path, tmp_path: Path
 ) -> None:

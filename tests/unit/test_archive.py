@@ -143,6 +143,14 @@ def test_a_name_that_leads_elsewhere_is_refused_before_a_byte_is_written(
     assert contents(target) == {}
 
 
+@pytest.mark.parametrize("make", [zipped, tarred])
+@pytest.mark.parametrize("name", [f"model{'x' * 250}.safetensors", f"{'ü' * 128}/adapter_config.json"])
+def test_a_name_that_no_file_can_have_is_refused(make: Make, name: str, take: Take, target: Path) -> None:
+    with pytest.raises(RefusedArtifact, match=r"the archive's member .* more than 255 bytes"):
+        take(make(ADAPTER | {name: b"x"}))
+    assert contents(target) == {}
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
