@@ -15,7 +15,7 @@ from ragtune.remote import call, service_key
 from ragtune.roots import real_path
 from ragtune.settings import Settings
 from ragtune.store import Database
-from ragtune.terminal import person, print_json, print_table, results, say
+from ragtune.terminal import person, print_json, print_table, say, show
 from ragtune.versions import Version, Versions
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -63,7 +63,7 @@ def add(name: str, source: Path, as_json: bool) -> None:
     else:
         if ignored:
             say(f"left out: {', '.join(ignored[:10])}{' ...' if len(ignored) > 10 else ''}")
-        results.print(f"published {version}: {_summary(manifest)}", markup=False)
+        show(f"published {version}: {_summary(manifest)}")
 
 
 @adapter.command("list")
@@ -193,7 +193,7 @@ def export_(ref: str, target: Path, as_json: bool) -> None:
     if as_json:
         print_json({"version": str(version), "target": str(target), "files": files})
     else:
-        results.print(f"exported {version} to {target}: {', '.join(files)}", markup=False)
+        show(f"exported {version} to {target}: {', '.join(files)}")
 
 
 @adapter.command()
@@ -245,13 +245,12 @@ def train(recipe: Path, as_json: bool) -> None:
     if as_json:
         print_json({"version": str(version), "manifest": version.manifest})
     elif record is not None:
-        results.print(
+        show(
             f"published {version}: {record.method}, {record.steps} steps on {record.examples} examples in "
             f"{record.seconds:.0f} s, last loss {record.final_loss:.3f}, "
-            f"{record.trainable_parameters:,} parameters, {version.manifest.bytes / 1e6:.1f} MB",
-            markup=False,
+            f"{record.trainable_parameters:,} parameters, {version.manifest.bytes / 1e6:.1f} MB"
         )
-        results.print(f"ask it:  ragtune query '...' --mode {mode_of(version)}", markup=False)
+        show(f"ask it:  ragtune query '...' --mode {mode_of(version)}")
 
 
 def _tell(version: Version[AdapterManifest], as_json: bool, words: str) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ragtune.errors import Forbidden, InvalidRequest
 
-
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 

@@ -4,7 +4,7 @@ import click
 
 from ragtune.remote import call, service_key, service_url
 from ragtune.settings import Settings
-from ragtune.terminal import print_json, print_table, results, say
+from ragtune.terminal import print_json, print_table, say, show
 from ragtune.wire import Answer, CompareResponse
 
 _url = click.option("--url", help="The service; by default the one that runs on this RAGTUNE_HOME.")
@@ -47,12 +47,12 @@ def query(text: str, mode: str, max_tokens: int, top_k: int | None, url: str | N
     if as_json:
         print_json(answer)
         return
-    results.print(answer.text.strip(), markup=False)
-    results.print()
+    show(answer.text.strip())
+    show()
     for passage in answer.passages:
         place = f"{passage.document}:{passage.start}-{passage.end}"
-        results.print(f"  [{passage.number}] {passage.score:.2f} {' > '.join(passage.heading)} ({place})", markup=False)
-    results.print(f"  {_line(answer)}", markup=False)
+        show(f"  [{passage.number}] {passage.score:.2f} {' > '.join(passage.heading)} ({place})")
+    show(f"  {_line(answer)}")
     for note in answer.notes:
         say(f"note: {note}")
 

@@ -12,6 +12,7 @@ from indexer.build import build_index
 from indexer.cli import index
 from indexer.store import Indexes
 from ragtune.audit import AuditLog, Entry
+from ragtune.audit_cli import audit
 from ragtune.store import Database
 from ragtune.template_cli import template
 from tests.fakes import LetterEmbedder
@@ -46,6 +47,13 @@ def test_an_entry_can_neither_be_changed_nor_deleted(log: AuditLog, database: Da
 def test_a_path_that_goes_on_and_on_is_cut(log: AuditLog) -> None:
     log.write(Entry(who=None, method="DELETE", path="/v1/adapters/" + "x" * 60_000, status=401))
     assert len(log.newest(1)[0].path) == 512
+
+
+def test_a_path_with_escapes_of_a_terminal_is_listed_with_them_to_be_read(tmp_path: Path, log: AuditLog) -> None:
+    log.write(Entry(who=None, method="DELETE", path="/v1/adapters/\x1b[1A\x9b2K", status=401))
+    listed = CliRunner(env={"RAGTUNE_HOME": str(tmp_path)}).invoke(audit).stdout
+    assert "/v1/adapters/\\x1b[1A\\x9b2K" in listed
+    assert "\x1b" not in listed and "\x9b" not in listed
 
 
 def test_commands_that_change_the_home_themselves_are_written_down(
