@@ -6,12 +6,11 @@ import click
 
 from adapters.manifest import AdapterManifest
 from ragtune.audit import AuditLog
-from ragtune.home import live_server
 from ragtune.mode import Ref, check_alias, check_name
 from ragtune.mode_aliases import ModeAliases
 from ragtune.pinned import Pinned
 from ragtune.pointers import ITSELF
-from ragtune.remote import call, service_key
+from ragtune.remote import ask_server
 from ragtune.roots import real_path
 from ragtune.settings import Settings
 from ragtune.store import Database
@@ -141,13 +140,10 @@ def rollback(name: str, alias: str | None, as_json: bool) -> None:
     """
     check_name(name, "adapter")
     settings = Settings.load()
-    if server := live_server(settings.home):  # it has a pinned one follow
-        body: dict[str, object] = {"alias": alias}
-        call("POST", server, f"/v1/adapters/{name}/rollback", body, key=service_key(settings, server))
-        meant = _versions().resolve(Ref(name, alias))
-    else:
-        meant = _versions().rollback(name, ITSELF if alias is None else check_alias(alias))
+    if ask_server(settings, "POST", f"/v1/adapters/{name}/rollback", {"alias": alias}) is None:
+        _versions().rollback(name, ITSELF if alias is None else check_alias(alias))
         _audited("adapter rollback", str(Ref(name, alias)))
+    meant = _versions().resolve(Ref(name, alias))
     _tell(meant, as_json, f"{Ref(name, alias)} now means {meant}")
 
 
@@ -162,11 +158,7 @@ def pin_(name: str, off: bool) -> None:
     """
     settings = Settings.load()
     _versions().of(name)
-    server = live_server(settings.home)
-    if server:
-        verb = "DELETE" if off else "PUT"
-        call(verb, server, f"/v1/adapters/{name}/pin", None if off else {}, key=service_key(settings, server))
-    else:
+    if ask_server(settings, "DELETE" if off else "PUT", f"/v1/adapters/{name}/pin", None if off else {}) is None:
         pinned = Pinned(Database(settings.database), "adapter")
         (pinned.remove if off else pinned.add)(name)
         _audited("adapter unpin" if off else "adapter pin", name)
@@ -209,10 +201,7 @@ def remove(name: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"delete {', '.join(map(str, going))}?", abort=True)
     settings = Settings.load()
-    server = live_server(settings.home)
-    if server:
-        call("DELETE", server, f"/v1/adapters/{ref}", key=service_key(settings, server))
-    else:
+    if ask_server(settings, "DELETE", f"/v1/adapters/{ref}") is None:
         if ref.version is not None:
             ModeAliases(Database(settings.database)).check_unused(ref.name, going[0].number)
         for version in versions.forget(ref):

@@ -6,9 +6,8 @@ import click
 
 from indexer.store import Indexes, IndexManifest
 from ragtune.audit import AuditLog
-from ragtune.home import live_server
 from ragtune.mode import Ref
-from ragtune.remote import call, service_key
+from ragtune.remote import ask_server
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.terminal import print_json, print_table, say, show
@@ -104,10 +103,7 @@ def delete(name: str, yes: bool) -> None:
     versions = _indexes().versions.of(name)
     if not yes:
         click.confirm(f"delete {len(versions)} version(s) of index {name!r}?", abort=True)
-    server = live_server(settings.home)
-    if server:  # it lets the requests that search it finish
-        call("DELETE", server, f"/v1/indexes/{name}", key=service_key(settings, server))
-    else:
+    if ask_server(settings, "DELETE", f"/v1/indexes/{name}") is None:  # a server lets who searches it finish
         _indexes().versions.delete(name)
         AuditLog(Database(settings.database)).command("index delete", name)
     say(f"deleted {name}: {len(versions)} version(s)")

@@ -2,7 +2,7 @@
 
 import click
 
-from ragtune.remote import call, service_key, service_url
+from ragtune.remote import call, target
 from ragtune.settings import Settings
 from ragtune.terminal import print_json, print_table, say, show
 from ragtune.wire import Answer, CompareResponse
@@ -86,9 +86,7 @@ def compare(
 
 
 def _ask(url: str | None, path: str, body: dict[str, object]) -> object:
-    settings = Settings.load()
-    target = service_url(settings, url)
-    return call("POST", target, path, body, key=service_key(settings, target))
+    return call("POST", target(Settings.load(), url), path, body)
 
 
 def _line(answer: Answer) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from ragtune.errors import RagtuneError
-from ragtune.home import live_server
+from ragtune.home import live
 from ragtune.keys import Keys
 from ragtune.settings import EMBEDDED, PREFIX, Settings
 from ragtune.terminal import print_json, results, show
@@ -114,7 +114,11 @@ def _folder(name: str, path: Path) -> Finding:
 
 
 def _server(settings: Settings) -> Finding:
-    return _guarded("folders", "server on this home", lambda: live_server(settings.home) or "none running")
+    def where() -> str:
+        server = live(settings.home)
+        return server.url if server else "none running"
+
+    return _guarded("folders", "server on this home", where)
 
 
 def _base(settings: Settings, fingerprints: dict[str, str]) -> str:
