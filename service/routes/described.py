@@ -52,3 +52,11 @@ class FromPath(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"path": "/data/support"}]})
 
     path: Path
+
+
+class Rollback(BaseModel):
+    """What is to go back."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"alias": "prod"}, {}]})
+
+    alias: str | None = Field(default=None, description="an alias; absent: what the name in the path means")

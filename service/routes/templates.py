@@ -10,6 +10,7 @@ from ragtune.errors import InvalidRequest
 from ragtune.mode import Ref
 from ragtune.templates import TemplateManifest
 from service.access import needs
+from service.bodies import TOML, content_type
 from service.documented import NAMED, POSTED, refusals
 from service.parts import Parts
 from service.routes.described import Described, Name
@@ -64,7 +65,7 @@ def router(parts: Parts) -> APIRouter:
 async def _toml(request: Request) -> str:
     body = await request.body()
     try:
-        if request.headers["content-type"].startswith("application/toml"):
+        if content_type(request.scope) == TOML:
             return body.decode()
         return FromToml.model_validate_json(body).toml
     except UnicodeDecodeError as error:
