@@ -6,6 +6,7 @@ import click
 
 from adapters.manifest import AdapterManifest
 from ragtune.audit import AuditLog
+from ragtune.errors import RagtuneError
 from ragtune.mode import Ref, check_alias, check_name
 from ragtune.mode_aliases import ModeAliases
 from ragtune.pinned import Pinned
@@ -56,6 +57,7 @@ def add(name: str, source: Path, as_json: bool) -> None:
     else:
         version = adapters.add(name, source, person())
     AuditLog(database).command("adapter add", str(version))
+    _follow(settings, name)
     manifest = version.manifest
     if as_json:
         print_json({"version": str(version), "manifest": manifest, "ignored": ignored})
@@ -158,7 +160,7 @@ def pin_(name: str, off: bool) -> None:
     """
     settings = Settings.load()
     _versions().of(name)
-    if ask_server(settings, "DELETE" if off else "PUT", f"/v1/adapters/{name}/pin", None if off else {}) is None:
+    if ask_server(settings, "DELETE" if off else "PUT", f"/v1/adapters/{name}/pin") is None:
         pinned = Pinned(Database(settings.database), "adapter")
         (pinned.remove if off else pinned.add)(name)
         _audited("adapter unpin" if off else "adapter pin", name)
@@ -230,6 +232,7 @@ def train(recipe: Path, as_json: bool) -> None:
     settings = Settings.load()
     version = train_from_file(recipe, settings)
     AuditLog(Database(settings.database)).command("train", str(version))
+    _follow(settings, version.name)
     record = version.manifest.training
     if as_json:
         print_json({"version": str(version), "manifest": version.manifest})
@@ -247,6 +250,17 @@ def _tell(version: Version[AdapterManifest], as_json: bool, words: str) -> None:
         print_json({"version": str(version), "current": version.current, "aliases": version.aliases})
     else:
         say(words)
+
+
+def _follow(settings: Settings, name: str) -> None:
+    """A running service keeps the version of a pinned name in memory that it has known; tell it that there is a new
+    one. That is published by now, so where the service cannot follow, this is only said."""
+    if name not in Pinned(Database(settings.database), "adapter").names():
+        return
+    try:
+        ask_server(settings, "PUT", f"/v1/adapters/{name}/pin")
+    except RagtuneError as error:
+        say(f"the running service still has the former version of {name} pinned: {error.message}")
 
 
 def _versions() -> Versions[AdapterManifest]:

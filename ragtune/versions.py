@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 from sqlalchemy import Connection, text
 
+from ragtune import pinned
 from ragtune.errors import IncompatibleParts, InvalidRequest, UnknownName
 from ragtune.folders import STAGING, Folders, discard, flush
 from ragtune.mode import Ref, check_alias, check_name
@@ -182,7 +183,8 @@ class Versions(Generic[M]):
 
     def forget(self, ref: Ref) -> list[Version[M]]:
         """The first half of deleting, all versions of a name or just `name@2`: nobody finds them any more, but their
-        folders are still there for whoever has. Aliases go with the name. Returns the versions, each to be discarded.
+        folders are still there for whoever has. Its aliases and its pin go with the name. Returns the versions, each to
+        be discarded.
 
         Raises UnknownName, and IncompatibleParts for a single version that its name or an alias means.
         """
@@ -190,6 +192,7 @@ class Versions(Generic[M]):
             if ref.version is None:
                 gone = self._of(connection, ref.name)
                 self._pointers.drop(connection, ref.name)
+                pinned.forget(connection, self._kind, ref.name)
             else:
                 gone = [self._resolve(connection, ref)]
                 _check_unused(gone[0])

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from ragtune.errors import IncompatibleParts, InvalidRequest, StorageFull, UnknownName
 from ragtune.mode import Mode, Ref
 from ragtune.mode_aliases import KIND, ModeAliases
+from ragtune.pinned import Pinned
 from ragtune.store import Database
 from ragtune.versions import MANIFEST, Version, Versions
 
@@ -291,6 +292,16 @@ def test_deleting_a_name_takes_its_aliases_and_what_it_meant_along(three: Versio
     assert three.aliases("a") == {}
     with pytest.raises(IncompatibleParts):
         three.rollback("a")
+
+
+def test_deleting_a_name_unpins_it_and_deleting_one_version_does_not(database: Database, three: Versions[Note]) -> None:
+    pinned, others = Pinned(database, "note"), Pinned(database, "other")
+    for each in (pinned, others):
+        each.add("a")
+    three.forget(Ref("a", "1"))
+    assert pinned.names() == ["a"]
+    three.forget(Ref("a"))
+    assert (pinned.names(), others.names()) == ([], ["a"])
 
 
 def test_a_version_that_was_forgotten_and_not_discarded_is_collected_at_the_next_start(
