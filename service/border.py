@@ -109,7 +109,11 @@ class Border:
             if refusal := self._refusal(scope, headers, allowance):
                 await refuse(refusal)(scope, receive, outgoing)
             else:
-                await self._app(scope, _limited(receive, allowance), outgoing)
+                self._lifecycle.running += 1
+                try:
+                    await self._app(scope, _limited(receive, allowance), outgoing)
+                finally:
+                    self._lifecycle.running -= 1
         finally:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             line = {"time": now, "request_id": name, "method": scope["method"], "path": scope["path"]}

@@ -24,9 +24,11 @@ def serve(host: str | None, port: int | None) -> None:
     \b
     Example:  ragtune serve --port 8000
     """
+    from service.aside import leave
     from service.server import serve_until_stopped  # brings torch; the other commands do without
 
     serve_until_stopped(Settings.load(host=host, port=port))
+    leave()
 
 
 @click.command()

@@ -6,7 +6,6 @@ before anything is published, and what a crash leaves there is collected at the 
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,14 @@ from adapters.archive import unpack
 from adapters.hub import REPOSITORY, REVISION, fetch
 from adapters.member import Limits
 from ragtune.errors import Forbidden, InvalidRequest
+from service.aside import Aside
 from service.bodies import is_upload
 from service.disconnect import ClientGone
 from service.parts import Parts
 from service.routes.described import FromPath
 
 _WRITTEN_AT_ONCE = 1 << 20  # bytes
-_WORKERS = ThreadPoolExecutor(2, thread_name_prefix="intake")  # of their own: searches must not wait for a download
+_WORKERS = Aside(2, "intake")  # of their own: searches must not wait for a download
 
 
 class FromHub(BaseModel):

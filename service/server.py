@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
@@ -27,6 +28,7 @@ from ragtune.templates import Templates
 from ragtune.terminal import say
 from service.access import Gate, is_loopback
 from service.app import create_app
+from service.aside import Aside
 from service.catalog import Catalog
 from service.engine.client import EngineClient
 from service.parts import Parts
@@ -35,6 +37,7 @@ from service.proving import ProverProcess
 from service.starting import Doorway
 
 _LAST_BYTES = 5  # seconds for answers that were finished, or given up, but not sent yet
+_LOADER = Aside(1, "loader")  # a model that is being downloaded keeps nobody from ending
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server that listens on all
 
 
@@ -72,13 +75,13 @@ class DrainingServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._begin_draining, self._parts)
 
     def _begin_draining(self, parts: Parts) -> None:
-        say(f"draining: {parts.engine.in_flight} requests are running")
+        say(f"draining: {parts.lifecycle.running} requests are running")
         self._draining = asyncio.create_task(self._drain(parts))
 
     async def _drain(self, parts: Parts) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(parts.settings.drain):
-                while parts.engine.in_flight:
+                while parts.lifecycle.running:
                     await asyncio.sleep(0.05)
         self.should_exit = True
 
@@ -93,11 +96,21 @@ def serve_until_stopped(settings: Settings) -> None:
     with listening, announce(settings.home, url) as token:
         gate = Gate(Keys(Database(settings.database)), is_loopback(listening.getsockname()[0]), token)
         base = locate_base_model(settings)
-        # What uvicorn took over from us is raised again once it has ended; by then there is nothing left to do.
-        for taken in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(taken, lambda *_: None)
-        asyncio.run(_serve(settings, base, listening, url, gate))
+        with _signals_ignored():
+            asyncio.run(_serve(settings, base, listening, url, gate))
     say("stopped")
+
+
+@contextlib.contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """What uvicorn takes over from us is raised again once it has ended; by then there is nothing left to do. After
+    that they are what they were, so that one more ends a process that does not."""
+    before = {taken: signal.signal(taken, lambda *_: None) for taken in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for taken, handler in before.items():
+            signal.signal(taken, handler)
 
 
 async def _serve(settings: Settings, base: BaseModelInfo, listening: socket.socket, url: str, gate: Gate) -> None:
@@ -129,7 +142,7 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
     await asyncio.to_thread(lambda: tokenizer.longest)  # half a second that no request should wait for
     starting = asyncio.create_task(EngineClient.start(settings, base.folder))
     try:
-        embedder = await asyncio.to_thread(load_embedder, settings)
+        embedder = await asyncio.get_running_loop().run_in_executor(_LOADER, load_embedder, settings)
         engine = await starting
     except BaseException:
         starting.cancel()
