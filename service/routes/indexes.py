@@ -57,7 +57,7 @@ def router(parts: Parts) -> APIRouter:
         """The version `name` or `name@version` means."""
         return Described.of(parts.indexes.resolve(Ref.parse(name, "index")))
 
-    @routes.delete("/{name}", dependencies=[needs("index:write")], responses=refusals(*NAMED))
+    @routes.delete("/{name}", dependencies=[needs("index:write")], responses=refusals(*NAMED, 507))
     async def indexes_delete(name: Name) -> Deleted:
         """Delete `name` with all its versions. Requests that found it search it to the end; then its disk is free."""
         gone = await remove_index(name, parts)
