@@ -120,6 +120,10 @@ def alias_(version: str, alias: str, away: bool, as_json: bool) -> None:
     Requests then say support-lora@prod. A running service follows with the next request; those in flight keep theirs.
     """
     ref, versions = Ref.parse(version, "adapter"), _versions()
+    if away and ref.version is not None:
+        raise click.UsageError(
+            f"an alias is taken away from the name: ragtune adapter alias {ref.name} {alias} --remove"
+        )
     if away:
         gone = versions.remove_alias(ref.name, alias)
         _audited("adapter alias --remove", ref.name, alias)

@@ -33,12 +33,22 @@ class Member:
 
 
 class Budget:
-    """Counts bytes as they are unpacked, whatever the archive's headers announce."""
+    """Counts members, and bytes as they are unpacked, whatever the archive's headers announce."""
 
     def __init__(self, archive_bytes: int, limits: Limits) -> None:
         self._limits = limits
         self._suspicious = max(_SMALL, archive_bytes * limits.ratio)
         self._spent = 0
+        self._met = 0
+
+    def meet(self) -> None:
+        """One member more, or one header about members. Raises TooLarge over the limit."""
+        self._met += 1
+        if self._met > self._limits.members:
+            raise TooLarge(
+                f"the archive has more than {self._limits.members} members, headers about them included; send the "
+                "adapter's files alone"
+            )
 
     def spend(self, count: int) -> None:
         """Raises TooLarge over the limit, RefusedArtifact where so much comes out of so little that it is a bomb."""

@@ -59,9 +59,9 @@ class Adapters:
         """Make a prepared folder the current version of `name`; a version with the same bytes becomes that again."""
         return self.versions.publish(name, staged, manifest, author=author, same=partial(_same, manifest))
 
-    def get(self, ref: Ref) -> Version[AdapterManifest]:
-        """The version `ref` names. Raises UnknownName with near matches."""
-        return self.versions.resolve(ref, param="mode")
+    def get(self, ref: Ref, *, param: str | None = None) -> Version[AdapterManifest]:
+        """The version `ref` names. Raises UnknownName with near matches; `param` is the field at fault."""
+        return self.versions.resolve(ref, param=param)
 
     def names(self) -> list[str]:
         """Names that have a version, sorted."""

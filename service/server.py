@@ -122,7 +122,7 @@ async def _serve(settings: Settings, base: BaseModelInfo, listening: socket.sock
         await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             server.open(loading.result())
-            _welcome(loading.result(), url)
+            welcome(loading.result(), url)
             await serving
     finally:
         server.should_exit = True
@@ -176,15 +176,20 @@ async def _unload(loading: asyncio.Task[Parts]) -> None:
         await parts.engine.close()
 
 
-def _welcome(parts: Parts, url: str) -> None:
+def welcome(parts: Parts, url: str) -> None:
+    """Say what is served, to whom, and how to ask."""
     base = parts.base
     say(f"\nragtune serves {base.id}{f' ({base.note})' if base.note else ''} at {url}")
     say(f"modes: {', '.join(parts.catalog.modes())} - join them with '+'\n")
     open_to_all = parts.gate.loopback and not parts.gate.keys.ever()
+    key = parts.settings.api_key
+    if key is not None and parts.gate.keys.check(key.get_secret_value()) is None:
+        say("RAGTUNE_API_KEY makes no key, it is what commands show a service; 'ragtune key create' makes one")
     if open_to_all:
         say("no API key was ever made: everyone on this machine may do everything")
-    key = "" if open_to_all else " -H 'authorization: Bearer '$RAGTUNE_API_KEY"
-    say(f"""try:  curl -s {url}/v1/query{key} -H 'content-type: application/json' -d '{{"query": "Who are you?"}}'\n""")
+    shown = "" if open_to_all else " -H 'authorization: Bearer '$RAGTUNE_API_KEY"
+    asked = """-H 'content-type: application/json' -d '{"query": "Who are you?"}'"""
+    say(f"try:  curl -s {url}/v1/query{shown} {asked}\n")
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -211,8 +216,9 @@ def _listen(settings: Settings) -> socket.socket:
 
 def _refuse_to_stand_open(address: str, settings: Settings) -> None:
     if not is_loopback(address) and not Keys(Database(settings.database)).usable():
+        shown = " (RAGTUNE_API_KEY makes none: it is what commands show a service)" if settings.api_key else ""
         raise InvalidRequest(
-            f"others can reach {address}, and there is no API key in use; make one with "
+            f"others can reach {address}, and there is no API key in use{shown}; make one with "
             "'ragtune key create NAME --scope query', or listen on 127.0.0.1",
             param="host",
         )

@@ -114,7 +114,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.get("/{name}", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def adapters_get(name: Name) -> Described[AdapterManifest]:
         """The version that `name`, `name@2` or `name@prod` means."""
-        return Described.of(parts.adapters.get(Ref.parse(name, "adapter")))
+        return Described.of(parts.adapters.get(Ref.parse(name, "adapter"), param="name"))
 
     @routes.delete("/{name}", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 422, 507))
     async def adapters_delete(name: Name) -> Deleted:
@@ -129,7 +129,9 @@ def router(parts: Parts) -> APIRouter:
     @routes.get("/{name}/versions", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def adapters_versions(name: PlainName) -> list[Described[AdapterManifest]]:
         """All versions of `name`, oldest first."""
-        return [Described.of(version) for version in parts.adapters.versions.of(check_name(name, "adapter"))]
+        return [
+            Described.of(version) for version in parts.adapters.versions.of(check_name(name, "adapter"), param="name")
+        ]
 
     @routes.get("/{name}/aliases", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def aliases_list(name: PlainName) -> list[Alias]:

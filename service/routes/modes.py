@@ -12,7 +12,7 @@ from ragtune.mode_aliases import ModeAlias
 from service.access import author, needs
 from service.documented import NAMED, refusals
 from service.parts import Parts
-from service.routes.described import Rollback
+from service.routes.described import AUTHOR, Rollback
 
 Alias = Annotated[str, PathParameter(description="the name of an alias", examples=["best"])]
 
@@ -40,7 +40,7 @@ class NamedMode(BaseModel):
     resolved_mode: str | None = None
     problem: str | None = Field(default=None, description="why it cannot be had at the moment")
     moved: str = Field(description="since when it means this")
-    author: str = Field(description="who made it so; empty where nobody had to say")
+    author: str = Field(description=AUTHOR)
 
     @classmethod
     def of(cls, alias: ModeAlias, parts: Parts) -> "NamedMode":

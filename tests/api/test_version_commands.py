@@ -68,6 +68,13 @@ def test_an_alias_is_set_by_number_by_name_and_by_another_alias(runner: CliRunne
     assert run(runner, adapter, "alias", "own", "prod", "--remove").stderr == "removed own@prod, which meant own@1\n"
 
 
+def test_an_alias_is_taken_away_from_the_name_and_not_from_a_version(runner: CliRunner) -> None:
+    run(runner, adapter, "alias", "own@1", "prod")
+    result = runner.invoke(adapter, ["alias", "own@2", "prod", "--remove"])
+    assert result.exit_code == 2 and "ragtune adapter alias own prod --remove" in result.stderr
+    assert listed(runner)["own@1"] == (False, ["prod"])
+
+
 def test_the_current_version_goes_back(runner: CliRunner) -> None:
     assert run(runner, adapter, "rollback", "own").stderr == "own now means own@1\n"
     assert listed(runner) == {"own@1": (True, []), "own@2": (False, [])}

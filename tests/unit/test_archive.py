@@ -262,6 +262,18 @@ def test_too_many_members_are_too_large(make: Make, take: Take) -> None:
         take(make({f"{number}.txt": b"" for number in range(21)}))
 
 
+def test_headers_about_members_count_as_members(take: Take, target: Path) -> None:
+    pax = tarfile.TarInfo("x")
+    pax.type, pax.size = tarfile.XGLTYPE, 15
+    header = pax.tobuf() + b"15 comment=no\n\n".ljust(512, b"\0")
+    take(header * 18 + tarred(ADAPTER))
+    for path in target.iterdir():
+        path.unlink()
+    with pytest.raises(TooLarge, match="more than 20 members, headers about them included"):
+        take(header * 19 + tarred(ADAPTER))
+    assert contents(target) == {}
+
+
 def test_a_list_of_members_that_would_fill_the_memory_is_not_read(take: Take) -> None:
     with pytest.raises(TooLarge, match="list of members"):
         take(zipped({f"{number:0200}": b"" for number in range(5000)}))
