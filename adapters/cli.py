@@ -23,7 +23,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 @click.group()
 def adapter() -> None:
-    """Adapters: LoRA, soft prompts and prefixes in PEFT's format."""
+    """Adapters: what PEFT writes (LoRA, soft prompts, prefixes and more), and fine-tuned checkpoints."""
 
 
 @adapter.command()
@@ -31,14 +31,14 @@ def adapter() -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @as_json_option
 def add(name: str, source: Path, as_json: bool) -> None:
-    """Check the PEFT adapter in SOURCE, a folder or an archive, and publish it as the next version of NAME.
+    """Check the adapter or fine-tuned checkpoint in SOURCE and publish it as the next version of NAME.
 
     \b
     Example:  ragtune adapter add support-lora runs/support-lora
               ragtune adapter add support-lora support-lora.zip
 
-    An archive is a zip or a tar (plain or gzipped) with one adapter, at its top or in one folder. A running service
-    has the adapter with the next request. RAGTUNE_ADAPTER_ROOTS binds HTTP only: whoever sits at this terminal may
+    SOURCE is a folder that save_pretrained of PEFT or of transformers wrote, or an archive of one: a zip or a tar
+    (plain or gzipped) with one adapter, at its top or in one folder. A running service has it with the next request. RAGTUNE_ADAPTER_ROOTS binds HTTP only: whoever sits at this terminal may
     name any folder.
     """
     from adapters.archive import unpack
