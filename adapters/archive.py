@@ -11,7 +11,7 @@ from adapters.layout import check_whole, is_wanted
 from adapters.member import Budget, Limits, Member
 from adapters.tar_members import is_gzip, is_tar, tar_members
 from adapters.zip_members import zip_members
-from ragtune.errors import RefusedArtifact, TooLarge
+from ragtune.errors import RefusedArtifact
 
 _ZIP = b"PK\x03\x04"
 
@@ -38,9 +38,7 @@ def unpack(archive: Path, target: Path, limits: Limits) -> list[str]:
 def _survey(archive: Path, limits: Limits) -> list[PurePosixPath]:
     """The paths of all files."""
     paths: dict[PurePosixPath, None] = {}
-    for number, member in enumerate(_members(archive, limits), start=1):
-        if number > limits.members:
-            raise TooLarge(f"the archive has more than {limits.members} members; send the adapter's files alone")
+    for member in _members(archive, limits):
         if member.path in paths:
             raise RefusedArtifact(f"the archive has the member {str(member.path)!r} twice")
         if not member.is_folder:

@@ -6,15 +6,16 @@ import click
 
 from adapters.manifest import AdapterManifest
 from ragtune.audit import AuditLog
-from ragtune.home import live_server
+from ragtune.errors import RagtuneError
 from ragtune.mode import Ref, check_alias, check_name
 from ragtune.mode_aliases import ModeAliases
 from ragtune.pinned import Pinned
 from ragtune.pointers import ITSELF
-from ragtune.remote import call, service_key
+from ragtune.remote import ask_server
+from ragtune.roots import real_path
 from ragtune.settings import Settings
 from ragtune.store import Database
-from ragtune.terminal import person, print_json, print_table, results, say
+from ragtune.terminal import person, print_json, print_table, say, show
 from ragtune.versions import Version, Versions
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -22,7 +23,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 @click.group()
 def adapter() -> None:
-    """Adapters: LoRA, soft prompts and prefixes in PEFT's format."""
+    """Adapters: what PEFT writes (LoRA, soft prompts, prefixes and more), and fine-tuned checkpoints."""
 
 
 @adapter.command()
@@ -30,14 +31,14 @@ def adapter() -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @as_json_option
 def add(name: str, source: Path, as_json: bool) -> None:
-    """Check the PEFT adapter in SOURCE, a folder or an archive, and publish it as the next version of NAME.
+    """Check the adapter or fine-tuned checkpoint in SOURCE and publish it as the next version of NAME.
 
     \b
     Example:  ragtune adapter add support-lora runs/support-lora
               ragtune adapter add support-lora support-lora.zip
 
-    An archive is a zip or a tar (plain or gzipped) with one adapter, at its top or in one folder. A running service
-    has the adapter with the next request. RAGTUNE_ADAPTER_ROOTS binds HTTP only: whoever sits at this terminal may
+    SOURCE is a folder that save_pretrained of PEFT or of transformers wrote, or an archive of one: a zip or a tar
+    (plain or gzipped) with one adapter, at its top or in one folder. A running service has it with the next request. RAGTUNE_ADAPTER_ROOTS binds HTTP only: whoever sits at this terminal may
     name any folder.
     """
     from adapters.archive import unpack
@@ -49,20 +50,21 @@ def add(name: str, source: Path, as_json: bool) -> None:
     database = Database(settings.database)
     adapters = Adapters(settings.home, database, locate_base_model(settings), roots=None)
     ignored: list[str] = []
-    if source.is_file():
+    if real_path(source).is_file():
         with adapters.versions.staging() as staged:
             ignored = unpack(source, staged, Limits(settings.max_upload))
             version = adapters.add(name, staged, person())
     else:
         version = adapters.add(name, source, person())
     AuditLog(database).command("adapter add", str(version))
+    _follow(settings, name)
     manifest = version.manifest
     if as_json:
         print_json({"version": str(version), "manifest": manifest, "ignored": ignored})
     else:
         if ignored:
             say(f"left out: {', '.join(ignored[:10])}{' ...' if len(ignored) > 10 else ''}")
-        results.print(f"published {version}: {_summary(manifest)}", markup=False)
+        show(f"published {version}: {_summary(manifest)}")
 
 
 @adapter.command("list")
@@ -118,6 +120,10 @@ def alias_(version: str, alias: str, away: bool, as_json: bool) -> None:
     Requests then say support-lora@prod. A running service follows with the next request; those in flight keep theirs.
     """
     ref, versions = Ref.parse(version, "adapter"), _versions()
+    if away and ref.version is not None:
+        raise click.UsageError(
+            f"an alias is taken away from the name: ragtune adapter alias {ref.name} {alias} --remove"
+        )
     if away:
         gone = versions.remove_alias(ref.name, alias)
         _audited("adapter alias --remove", ref.name, alias)
@@ -140,13 +146,10 @@ def rollback(name: str, alias: str | None, as_json: bool) -> None:
     """
     check_name(name, "adapter")
     settings = Settings.load()
-    if server := live_server(settings.home):  # it has a pinned one follow
-        body: dict[str, object] = {"alias": alias}
-        call("POST", server, f"/v1/adapters/{name}/rollback", body, key=service_key(settings, server))
-        meant = _versions().resolve(Ref(name, alias))
-    else:
-        meant = _versions().rollback(name, ITSELF if alias is None else check_alias(alias))
+    if ask_server(settings, "POST", f"/v1/adapters/{name}/rollback", {"alias": alias}) is None:
+        _versions().rollback(name, ITSELF if alias is None else check_alias(alias))
         _audited("adapter rollback", str(Ref(name, alias)))
+    meant = _versions().resolve(Ref(name, alias))
     _tell(meant, as_json, f"{Ref(name, alias)} now means {meant}")
 
 
@@ -161,11 +164,7 @@ def pin_(name: str, off: bool) -> None:
     """
     settings = Settings.load()
     _versions().of(name)
-    server = live_server(settings.home)
-    if server:
-        verb = "DELETE" if off else "PUT"
-        call(verb, server, f"/v1/adapters/{name}/pin", None if off else {}, key=service_key(settings, server))
-    else:
+    if ask_server(settings, "DELETE" if off else "PUT", f"/v1/adapters/{name}/pin") is None:
         pinned = Pinned(Database(settings.database), "adapter")
         (pinned.remove if off else pinned.add)(name)
         _audited("adapter unpin" if off else "adapter pin", name)
@@ -192,7 +191,7 @@ def export_(ref: str, target: Path, as_json: bool) -> None:
     if as_json:
         print_json({"version": str(version), "target": str(target), "files": files})
     else:
-        results.print(f"exported {version} to {target}: {', '.join(files)}", markup=False)
+        show(f"exported {version} to {target}: {', '.join(files)}")
 
 
 @adapter.command()
@@ -208,10 +207,7 @@ def remove(name: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"delete {', '.join(map(str, going))}?", abort=True)
     settings = Settings.load()
-    server = live_server(settings.home)
-    if server:
-        call("DELETE", server, f"/v1/adapters/{ref}", key=service_key(settings, server))
-    else:
+    if ask_server(settings, "DELETE", f"/v1/adapters/{ref}") is None:
         if ref.version is not None:
             ModeAliases(Database(settings.database)).check_unused(ref.name, going[0].number)
         for version in versions.forget(ref):
@@ -240,17 +236,17 @@ def train(recipe: Path, as_json: bool) -> None:
     settings = Settings.load()
     version = train_from_file(recipe, settings)
     AuditLog(Database(settings.database)).command("train", str(version))
+    _follow(settings, version.name)
     record = version.manifest.training
     if as_json:
         print_json({"version": str(version), "manifest": version.manifest})
     elif record is not None:
-        results.print(
+        show(
             f"published {version}: {record.method}, {record.steps} steps on {record.examples} examples in "
             f"{record.seconds:.0f} s, last loss {record.final_loss:.3f}, "
-            f"{record.trainable_parameters:,} parameters, {version.manifest.bytes / 1e6:.1f} MB",
-            markup=False,
+            f"{record.trainable_parameters:,} parameters, {version.manifest.bytes / 1e6:.1f} MB"
         )
-        results.print(f"ask it:  ragtune query '...' --mode {mode_of(version)}", markup=False)
+        show(f"ask it:  ragtune query '...' --mode {mode_of(version)}")
 
 
 def _tell(version: Version[AdapterManifest], as_json: bool, words: str) -> None:
@@ -258,6 +254,17 @@ def _tell(version: Version[AdapterManifest], as_json: bool, words: str) -> None:
         print_json({"version": str(version), "current": version.current, "aliases": version.aliases})
     else:
         say(words)
+
+
+def _follow(settings: Settings, name: str) -> None:
+    """A running service keeps the version of a pinned name in memory that it has known; tell it that there is a new
+    one. That is published by now, so where the service cannot follow, this is only said."""
+    if name not in Pinned(Database(settings.database), "adapter").names():
+        return
+    try:
+        ask_server(settings, "PUT", f"/v1/adapters/{name}/pin")
+    except RagtuneError as error:
+        say(f"the running service still has the former version of {name} pinned: {error.message}")
 
 
 def _versions() -> Versions[AdapterManifest]:

@@ -5,22 +5,30 @@ import re
 import shutil
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import DryRunError
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import DryRunError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
 from adapters.layout import WANTED, check_whole, is_wanted
-from ragtune.errors import RefusedArtifact, TooLarge
+from ragtune.errors import RagtuneError, RefusedArtifact, TooLarge, Unavailable
 
 REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 REVISION = r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*"
+_TOO_MANY, _FAULTS = 429, 500  # statuses of a hub that may have it another time
 _NAMES = re.compile(rf"{REPOSITORY}(@{REVISION})?", re.ASCII)
 
 
-def fetch(repository: str, revision: str | None, target: Path, most: int) -> None:
+def fetch(
+    repository: str,
+    revision: str | None,
+    target: Path,
+    most: int,
+    missing: type[RagtuneError] = RefusedArtifact,
+) -> None:
     """Copy the files of the adapter in a repository of the hub into `target`, by way of the hub's own cache.
 
-    Asks the hub unless HF_HUB_OFFLINE is set; what its cache holds serves when it cannot be asked. Raises
-    RefusedArtifact, saying what to do, if there is no such adapter or it cannot be had, TooLarge over `most` bytes.
+    Asks the hub unless HF_HUB_OFFLINE is set; what its cache holds serves when it cannot be asked. Raises `missing` if
+    there is no such repository or revision, RefusedArtifact if it cannot be had or holds no adapter, Unavailable if
+    the hub cannot be asked now, TooLarge over `most` bytes.
     """
     named = f"{repository}@{revision}" if revision else repository
     if not _NAMES.fullmatch(named) or ".." in named:
@@ -33,12 +41,9 @@ def fetch(repository: str, revision: str | None, target: Path, most: int) -> Non
     except TooLarge:
         raise
     except Exception as error:  # whatever the network and that library come up with
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise RefusedArtifact(
-            f"{named} cannot be had from the hub ({_first_line(error)}); check the name, HF_HUB_OFFLINE and, for a "
-            "private one, HF_TOKEN of the server, or upload the adapter as an archive"
-        ) from error
+        raise _refusal(named, error, missing) from error
     wanted = [path for path in snapshot.iterdir() if path.is_file() and is_wanted(path.name)]
     check_whole({path.name for path in wanted}, (), f"{named} on the hub")
     size = sum(path.stat().st_size for path in wanted)
@@ -55,6 +60,20 @@ def _announced(repository: str, revision: str | None) -> int:
     except DryRunError:
         return 0
     return sum(file.file_size or 0 for file in planned)
+
+
+def _refusal(named: str, error: Exception, missing: type[RagtuneError]) -> RagtuneError:
+    """What it means that the hub's library has failed so."""
+    told = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
+    status = told.response.status_code if isinstance(told, HfHubHTTPError) else None
+    reason = f"{named} cannot be had from the hub ({_first_line(error)})"
+    if not constants.HF_HUB_OFFLINE and (status is None or status == _TOO_MANY or status >= _FAULTS):
+        return Unavailable(f"{reason}; try again, or upload the adapter as an archive")
+    kind = RefusedArtifact if isinstance(told, GatedRepoError) else missing
+    return kind(
+        f"{reason}; check the name, HF_HUB_OFFLINE and, for a private one, HF_TOKEN of the server, or upload the "
+        "adapter as an archive"
+    )
 
 
 def _too_large(named: str, size: int, most: int) -> TooLarge:

@@ -10,6 +10,7 @@ from ragtune.errors import RefusedArtifact, TooLarge
 CHUNK = 1 << 16
 _SMALL = 8 << 20  # bytes below which nothing can be a bomb
 _LONGEST = 1000  # characters of a name
+_LONGEST_PART = 255  # bytes of a file's name that common file systems take
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -32,12 +33,22 @@ class Member:
 
 
 class Budget:
-    """Counts bytes as they are unpacked, whatever the archive's headers announce."""
+    """Counts members, and bytes as they are unpacked, whatever the archive's headers announce."""
 
     def __init__(self, archive_bytes: int, limits: Limits) -> None:
         self._limits = limits
         self._suspicious = max(_SMALL, archive_bytes * limits.ratio)
         self._spent = 0
+        self._met = 0
+
+    def meet(self) -> None:
+        """One member more, or one header about members. Raises TooLarge over the limit."""
+        self._met += 1
+        if self._met > self._limits.members:
+            raise TooLarge(
+                f"the archive has more than {self._limits.members} members, headers about them included; send the "
+                "adapter's files alone"
+            )
 
     def spend(self, count: int) -> None:
         """Raises TooLarge over the limit, RefusedArtifact where so much comes out of so little that it is a bomb."""
@@ -58,6 +69,10 @@ def safe_path(name: str) -> PurePosixPath:
     if any(ord(sign) < 32 or sign == "\x7f" for sign in name):
         raise RefusedArtifact(f"the archive's member {shown} has control characters in its name")
     path = PurePosixPath(name)
+    if any(len(part.encode(errors="replace")) > _LONGEST_PART for part in path.parts):
+        raise RefusedArtifact(
+            f"the archive's member {shown} has a name that no file can have: more than {_LONGEST_PART} bytes"
+        )
     if path.is_absolute() or "\\" in name or _DRIVE.match(name) or ".." in path.parts:
         raise RefusedArtifact(
             f"the archive's member {shown} leads out of the archive; names must be relative, without .."

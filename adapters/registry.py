@@ -10,7 +10,7 @@ from ragtune import mode_aliases
 from ragtune.errors import RefusedArtifact
 from ragtune.mode import Ref, check_name
 from ragtune.pinned import Pinned
-from ragtune.roots import inside, real_path
+from ragtune.roots import followed, inside, real_path
 from ragtune.store import Database
 from ragtune.versions import Version, Versions
 
@@ -46,9 +46,7 @@ class Adapters:
 
         Raises Forbidden outside the allowed roots, RefusedArtifact if there is no such folder.
         """
-        real = real_path(folder)
-        if not self.versions.is_staged(real):
-            real = self.allowed(folder)
+        real = real_path(folder) if self.versions.is_staged(followed(folder)) else self.allowed(folder)
         if not real.is_dir():
             raise RefusedArtifact(f"there is no folder {folder}")
         return real
@@ -61,9 +59,9 @@ class Adapters:
         """Make a prepared folder the current version of `name`; a version with the same bytes becomes that again."""
         return self.versions.publish(name, staged, manifest, author=author, same=partial(_same, manifest))
 
-    def get(self, ref: Ref) -> Version[AdapterManifest]:
-        """The version `ref` names. Raises UnknownName with near matches."""
-        return self.versions.resolve(ref, param="mode")
+    def get(self, ref: Ref, *, param: str | None = None) -> Version[AdapterManifest]:
+        """The version `ref` names. Raises UnknownName with near matches; `param` is the field at fault."""
+        return self.versions.resolve(ref, param=param)
 
     def names(self) -> list[str]:
         """Names that have a version, sorted."""

@@ -44,6 +44,7 @@ def tar_members(archive: Path, budget: Budget) -> Iterator[Member]:
         stream = _Stream(_gunzipped(beginning, packed) if is_gzip(beginning) else _chain(beginning, packed), budget)
         long_name, pax = "", dict[str, str]()
         while any(block := stream.exactly(_BLOCK)):
+            budget.meet()
             header = _Header(block)
             size = _number(pax["size"].encode(), 10) if "size" in pax else header.size
             if header.kind in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL):

@@ -41,6 +41,7 @@ def zip_members(archive: Path, budget: Budget) -> Iterator[Member]:
         with _readable():
             opened = ZipFile(_Bounded(raw))
         for info in opened.infolist():
+            budget.meet()
             yield _member(opened, info, budget)
 
 

@@ -15,7 +15,7 @@ from eval.show import markdown, show
 from eval.suite import read_suite
 from eval.telling import telling
 from ragtune.errors import Unavailable
-from ragtune.remote import service_key, service_url
+from ragtune.remote import target
 from ragtune.settings import Settings
 from ragtune.terminal import print_json, progress, say
 
@@ -52,7 +52,7 @@ def run(suite: Path, url: str | None, out: Path | None, examples: int, wide: boo
     Example:  ragtune eval run suite.toml --examples 3
     """
     settings, read = Settings.load(), read_suite(suite)
-    target = service_url(settings, url)
+    service = target(settings, url)
     folder = out or settings.runs / f"eval-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     questions = plan(read)
     total = sum(len(arm) + min(len(arm), read.alone) for arm in questions)
@@ -65,8 +65,7 @@ def run(suite: Path, url: str | None, out: Path | None, examples: int, wide: boo
             bar.describe(f"{arm}, {len(failures)} failed" if failures else arm)
             bar.advance()
 
-        key = service_key(settings, target)
-        seconds = asyncio.run(run_suite(read, target, folder, questions, advance, key=key))
+        seconds = asyncio.run(run_suite(read, service, folder, questions, advance))
     say(f"{total - len(failures)} of {total} questions answered in {seconds:.0f} s; the run is in {folder}")
     made = read_run(folder)
     _show(made, examples, wide=wide, as_json=as_json, as_markdown=False)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from eval.runfile import Model, Server
 from ragtune.errors import RefusedArtifact, Unavailable
 from ragtune.mode import Ref
-from ragtune.remote import authorization
+from ragtune.remote import Target
 from ragtune.wire import Answer, ErrorEnvelope, QueryRequest
 
 RETRIES = 5
@@ -99,18 +99,21 @@ class Service:
 
 
 @asynccontextmanager
-async def connect(url: str, *, timeout: float, concurrency: int, key: str | None = None) -> AsyncIterator[Service]:
-    """A service at `url`, shown `key`, each request bounded by `timeout` seconds. Raises Unavailable for what is no
-    URL."""
+async def connect(target: Target, *, timeout: float, concurrency: int) -> AsyncIterator[Service]:
+    """The service at `target`, each request bounded by `timeout` seconds. Raises Unavailable for what is no URL."""
     limits = httpx.Limits(max_connections=concurrency, keepalive_expiry=_KEEPALIVE)
     try:
         client = httpx.AsyncClient(
-            base_url=url, headers=authorization(key), timeout=httpx.Timeout(timeout), limits=limits
+            base_url=target.url,
+            headers=target.headers,
+            timeout=httpx.Timeout(timeout),
+            limits=limits,
+            trust_env=not target.near,
         )
     except httpx.InvalidURL as error:
-        raise Unavailable(f"{url!r} is no URL: {error}") from error
+        raise Unavailable(f"{target.url!r} is no URL: {error}") from error
     async with client:
-        yield Service(client, url)
+        yield Service(client, target.url)
 
 
 class _Health(BaseModel):

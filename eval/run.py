@@ -22,6 +22,7 @@ from eval.runfile import Header, Item, Reply, RunWriter
 from eval.suite import UNANSWERABLE, Arm, Suite, Task, first_of_each_slice
 from ragtune.examples import Example
 from ragtune.mode import Mode, Ref
+from ragtune.remote import Target
 from ragtune.wire import Answer, QueryRequest
 
 Advance = Callable[[str, str | None], None]  # hears of every request: its arm, and the error if it failed
@@ -55,22 +56,16 @@ def plan(suite: Suite) -> list[list[Question]]:
 
 
 async def run_suite(
-    suite: Suite,
-    url: str,
-    folder: Path,
-    questions: list[list[Question]],
-    advance: Advance,
-    *,
-    key: str | None = None,
+    suite: Suite, target: Target, folder: Path, questions: list[list[Question]], advance: Advance
 ) -> float:
-    """Ask everything, showing `key`, and write the run into `folder`; returns the seconds it took.
+    """Ask the service at `target` everything, and write the run into `folder`; returns the seconds it took.
 
     Raises Unavailable if no service answers or it goes away, and RefusedArtifact if it does not know an arm: that is
     told before any work.
     """
     began = time.monotonic()
-    async with connect(url, timeout=suite.timeout + _GRACE, concurrency=suite.concurrency, key=key) as service:
-        header = await _header(service, suite, url)
+    async with connect(target, timeout=suite.timeout + _GRACE, concurrency=suite.concurrency) as service:
+        header = await _header(service, suite, target.url)
         with closing(RunWriter(folder)) as writer:
 
             def keep(item: Item) -> None:

@@ -13,6 +13,7 @@ from eval.notes import notes
 from eval.report import Report
 from eval.tables import Cell, Column, Table, costs, differences, metric_words, quality, summary
 from eval.telling import Said, Showcase
+from ragtune.terminal import printable
 
 _LONGEST = 200  # characters of an answer or a query shown beside others
 _UNLIMITED = 10_000  # columns
@@ -103,7 +104,7 @@ def _drawn_showcase(showcase: Showcase) -> RenderableType:
     for said in showcase.said:
         colour = "green" if said.score == 1 else "red" if said.score == 0 else "yellow"
         drawn.add_row(Text(f"{100 * said.score:.0f}", style=colour), Text(said.arm), Text(_answer(said)))
-    title = Text(f"\n{showcase.task} · {showcase.example}", style="bold")
+    title = Text(f"\n{showcase.task} · {printable(showcase.example)}", style="bold")
     asked = Text.assemble(("asked     ", "dim"), _short(showcase.query))
     wanted = Text.assemble(("expected  ", "dim"), _short(" | ".join(showcase.answers)))
     return Group(title, asked, wanted, drawn)
@@ -137,7 +138,7 @@ def _answer(said: Said) -> str:
 
 
 def _short(text: str) -> str:
-    words = " ".join(text.split())
+    words = printable(" ".join(text.split()))
     return words if len(words) <= _LONGEST else words[: _LONGEST - 1] + "…"
 
 

@@ -6,12 +6,11 @@ import click
 
 from indexer.store import Indexes, IndexManifest
 from ragtune.audit import AuditLog
-from ragtune.home import live_server
 from ragtune.mode import Ref
-from ragtune.remote import call, service_key
+from ragtune.remote import ask_server
 from ragtune.settings import Settings
 from ragtune.store import Database
-from ragtune.terminal import print_json, print_table, results, say
+from ragtune.terminal import print_json, print_table, say, show
 from ragtune.versions import Version
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -48,10 +47,10 @@ def build(docs: Path, name: str, max_tokens: int, as_json: bool) -> None:
         say(f"not indexed: {problem.source}: {problem.reason}")
     counts = f"{manifest.documents} documents, {manifest.passages} passages"
     if built.unchanged:
-        results.print(f"{built.version} is up to date: {counts}")
+        show(f"{built.version} is up to date: {counts}")
     else:
         rate = manifest.passages / max(manifest.seconds, 1e-9)
-        results.print(f"published {built.version}: {counts} in {manifest.seconds:.1f} s ({rate:.0f} passages/s)")
+        show(f"published {built.version}: {counts} in {manifest.seconds:.1f} s ({rate:.0f} passages/s)")
 
 
 @index.command("list")
@@ -91,8 +90,8 @@ def search(name: str, query: str, top_k: int, as_json: bool) -> None:
         return
     for number, passage in enumerate(passages, start=1):
         place = f"{passage.document}:{passage.start}-{passage.end}"
-        results.print(f"[{number}] {passage.score:.3f}  {' > '.join(passage.heading)}  ({place})", markup=False)
-        results.print(f"    {' '.join(passage.text.split())}\n", markup=False)
+        show(f"[{number}] {passage.score:.3f}  {' > '.join(passage.heading)}  ({place})")
+        show(f"    {' '.join(passage.text.split())}\n")
 
 
 @index.command()
@@ -104,10 +103,7 @@ def delete(name: str, yes: bool) -> None:
     versions = _indexes().versions.of(name)
     if not yes:
         click.confirm(f"delete {len(versions)} version(s) of index {name!r}?", abort=True)
-    server = live_server(settings.home)
-    if server:  # it lets the requests that search it finish
-        call("DELETE", server, f"/v1/indexes/{name}", key=service_key(settings, server))
-    else:
+    if ask_server(settings, "DELETE", f"/v1/indexes/{name}") is None:  # a server lets who searches it finish
         _indexes().versions.delete(name)
         AuditLog(Database(settings.database)).command("index delete", name)
     say(f"deleted {name}: {len(versions)} version(s)")

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ragtune.errors import RefusedArtifact
+from ragtune.roots import real_path
 
 SUFFIXES = (".md", ".txt", ".jsonl")
 _MOST_BYTES = 32 * 1024 * 1024  # a text file beyond this is no document
@@ -43,11 +44,12 @@ class _Record(BaseModel):
 def read_documents(folder: Path) -> tuple[list[Document], list[Problem]]:
     """All documents below `folder` (or of one file), in order of path, and what could not be read.
 
-    Raises RefusedArtifact if the path does not exist, or nothing below it can be read.
+    Raises RefusedArtifact if the path does not exist, or nothing below it can be read, InvalidRequest for one that
+    cannot be looked at.
     """
     documents: dict[str, Document] = {}
     problems: list[Problem] = []
-    root = folder.resolve()
+    root = real_path(folder)
     for path in _files(folder):
         if not path.resolve().is_relative_to(root):
             problems.append(Problem(source=path.name, reason="a link that leads out of the folder"))

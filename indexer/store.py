@@ -36,6 +36,6 @@ class Indexes:
     def __init__(self, home: Path, database: Database) -> None:
         self.versions = Versions(home, database, KIND, IndexManifest)
 
-    def resolve(self, ref: Ref) -> Version[IndexManifest]:
-        """The version `ref` names. Raises UnknownName."""
-        return self.versions.resolve(ref, param="mode")
+    def resolve(self, ref: Ref, *, param: str | None = None) -> Version[IndexManifest]:
+        """The version `ref` names. Raises UnknownName; `param` is the field at fault."""
+        return self.versions.resolve(ref, param=param)

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NamedTuple
 
 from ragtune.errors import AlreadyRunning, Forbidden
 
@@ -32,7 +32,8 @@ def announce(home: Path, url: str) -> Iterator[str]:
     home.mkdir(parents=True, exist_ok=True)
     with (home / _LOCK).open("a") as only:
         if not _try_lock(only, fcntl.LOCK_EX):
-            where = live_server(home) or "an address it has not announced yet"
+            other = live(home)
+            where = other.url if other else "an address it has not announced yet"
             raise AlreadyRunning(f"a server already runs on {home}, at {where}; stop it or use another RAGTUNE_HOME")
         announced, token = home / _ANNOUNCEMENT, secrets.token_hex(32)
         beside = home / f".{_ANNOUNCEMENT}.{os.getpid()}"
@@ -48,27 +49,23 @@ def announce(home: Path, url: str) -> Iterator[str]:
                 announced.unlink(missing_ok=True)
 
 
-def live_server(home: Path) -> str | None:
-    """The URL of the server that lives on `home` now, or None. Raises Forbidden if it is another user's."""
-    url: str | None = _announced(home).get("url")
-    return url
+class LiveServer(NamedTuple):
+    """Where the server of a home listens, and what to show it instead of a key."""
+
+    url: str
+    token: str
 
 
-def live_token(home: Path) -> str | None:
-    """What to show that server instead of a key, or None. Raises Forbidden if it is another user's."""
-    token: str | None = _announced(home).get("token")
-    return token
-
-
-def _announced(home: Path) -> dict[str, Any]:
+def live(home: Path) -> LiveServer | None:
+    """The server that lives on `home` now, or None. Raises Forbidden if it is another user's."""
     try:
         with (home / _ANNOUNCEMENT).open(encoding="utf-8") as file:
             if _try_lock(file, fcntl.LOCK_SH):
-                return {}
-            found: dict[str, Any] = json.load(file)
-            return found
+                return None
+            found = json.load(file)
+            return LiveServer(found["url"], found["token"])
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return None
     except PermissionError as error:
         raise Forbidden(
             f"the server on {home} belongs to another user; name it with --url, and a key in RAGTUNE_API_KEY"

@@ -6,8 +6,8 @@ created or revoked here counts from the next request on.
 
 import click
 
-from ragtune.audit import AuditLog
-from ragtune.keys import SCOPES, Key, Keys
+from ragtune.audit import AuditLog, append, command
+from ragtune.keys import SCOPES, Key, Keys, add
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.terminal import print_json, print_table, say
@@ -41,10 +41,10 @@ def create(name: str, scopes: tuple[str, ...], tenant: str, as_json: bool) -> No
       ragtune key create support-app --scope query
     """
     database = Database(Settings.load().database)
-    made, text = Keys(database).create(name, scopes, tenant)
-    AuditLog(database).command(
-        "key create", made.id, made.name, *made.scopes, *([f"tenant={tenant}"] if tenant else [])
-    )
+    with database.write() as connection:  # a key that the audit log does not know is none, and is not shown
+        made, text = add(connection, name, scopes, tenant)
+        words = (made.id, made.name, *made.scopes, *([f"tenant={tenant}"] if tenant else []))
+        append(connection, command("key create", *words))
     if as_json:
         print_json(made.model_dump() | {"key": text})
     else:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Row, text
+from sqlalchemy import Connection, Row, text
 
 from ragtune.errors import InvalidRequest, UnknownName
 from ragtune.mode import check_name
@@ -67,33 +67,9 @@ class Keys:
         self._database = database
 
     def create(self, name: str, scopes: Iterable[str], tenant: str = "") -> tuple[Key, str]:
-        """A new key, and its text, which cannot be had again.
-
-        Raises InvalidRequest for an illegal name or tenant, one that a key in use has, no scope or an unknown one.
-        """
-        key = Key(
-            id=f"K{secrets.token_hex(5).upper()}",  # a capital: no name can be taken for an id
-            name=check_name(name, "key"),
-            scopes=_checked(scopes),
-            tenant=tenant and check_name(tenant, "tenant"),
-            created=_now(),
-        )
-        if name in _TAKEN:
-            raise InvalidRequest(f"{name!r} is what the audit log calls callers without a key; take another name")
-        secret = secrets.token_hex(32)
-        row = key.model_dump() | {"scopes": " ".join(key.scopes), "secret_sha256": _hash(secret)}
+        """A new key, and its text, which cannot be had again. Raises what `add` raises."""
         with self._database.write() as connection:
-            used = text("SELECT 1 FROM api_key WHERE name = :name AND revoked IS NULL")
-            if connection.execute(used, {"name": name}).first():
-                raise InvalidRequest(f"a key {name!r} is in use; take another name, or revoke that one first")
-            connection.execute(
-                text(
-                    f"INSERT INTO api_key ({_COLUMNS})"
-                    " VALUES (:id, :name, :secret_sha256, :scopes, :tenant, :created, :revoked)"
-                ),
-                row,
-            )
-        return key, f"{_PREFIX}-{key.id}-{secret}"
+            return add(connection, name, scopes, tenant)
 
     def known(self) -> list[Key]:
         """Every key ever made, oldest first, the revoked ones among them."""
@@ -136,6 +112,34 @@ class Keys:
     def _exists(self, condition: str) -> bool:
         with self._database.read() as connection:
             return connection.execute(text(f"SELECT 1 FROM api_key {condition} LIMIT 1")).first() is not None
+
+
+def add(connection: Connection, name: str, scopes: Iterable[str], tenant: str = "") -> tuple[Key, str]:
+    """A new key, and its text, inside a transaction that the caller has opened: it counts from the commit on.
+
+    Raises InvalidRequest for an illegal name or tenant, one that a key in use has, no scope or an unknown one.
+    """
+    key = Key(
+        id=f"K{secrets.token_hex(5).upper()}",  # a capital: no name can be taken for an id
+        name=check_name(name, "key"),
+        scopes=_checked(scopes),
+        tenant=tenant and check_name(tenant, "tenant"),
+        created=_now(),
+    )
+    if name in _TAKEN:
+        raise InvalidRequest(f"{name!r} is what the audit log calls callers without a key; take another name")
+    used = text("SELECT 1 FROM api_key WHERE name = :name AND revoked IS NULL")
+    if connection.execute(used, {"name": name}).first():
+        raise InvalidRequest(f"a key {name!r} is in use; take another name, or revoke that one first")
+    secret = secrets.token_hex(32)
+    connection.execute(
+        text(
+            f"INSERT INTO api_key ({_COLUMNS})"
+            " VALUES (:id, :name, :secret_sha256, :scopes, :tenant, :created, :revoked)"
+        ),
+        key.model_dump() | {"scopes": " ".join(key.scopes), "secret_sha256": _hash(secret)},
+    )
+    return key, f"{_PREFIX}-{key.id}-{secret}"
 
 
 def _checked(scopes: Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ in a request, and never means another alias.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from ragtune.errors import IncompatibleParts, InvalidRequest, UnknownName
 from ragtune.mode import Mode, check_name
 from ragtune.pointers import Move, Pointers
@@ -51,10 +53,8 @@ class ModeAliases:
 
     def get(self, name: str) -> ModeAlias:
         """The alias. Raises UnknownName with near matches."""
-        found = self.find(name)
-        if found is None:
-            raise UnknownName.among("mode alias", name, [alias.name for alias in self.all()], param="alias")
-        return found
+        with self._database.read() as connection:
+            return self._get(connection, name)
 
     def set(self, name: str, mode: Mode, author: str = "") -> ModeAlias:
         """Let `name` mean `mode` from now on; that the mode can be had is for the caller to know.
@@ -73,7 +73,7 @@ class ModeAliases:
         Raises UnknownName, and IncompatibleParts if there is none; nothing has changed then.
         """
         with self._database.write() as connection:
-            now = self.get(name)
+            now = self._get(connection, name)
             move = self._pointers.back(connection, name, "", usable)
             if move is None:
                 raise IncompatibleParts(
@@ -85,7 +85,7 @@ class ModeAliases:
     def remove(self, name: str) -> ModeAlias:
         """Take the alias away, with what it meant before; returns what it meant. Raises UnknownName."""
         with self._database.write() as connection:
-            gone = self.get(name)
+            gone = self._get(connection, name)
             self._pointers.drop(connection, name)
             return gone
 
@@ -95,6 +95,12 @@ class ModeAliases:
         if meaning:
             told = " and ".join(f"{alias.name} means {alias.mode}" for alias in meaning)
             raise IncompatibleParts(f"{told}: let that mean another mode first, or delete {adapter} as a whole")
+
+    def _get(self, connection: Connection, name: str) -> ModeAlias:
+        known = {move.name: ModeAlias.of(move) for move in self._pointers.all(connection)}
+        if name not in known:
+            raise UnknownName.among("mode alias", name, known, param="alias")
+        return known[name]
 
 
 def _pins(mode: str, adapter: str, number: str) -> bool:

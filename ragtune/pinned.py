@@ -1,6 +1,6 @@
 """Which names stay in memory, whether or not anybody asks for them: each by its current version."""
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from ragtune.store import Database
 
@@ -21,11 +21,16 @@ class Pinned:
     def remove(self, name: str) -> None:
         """Unpin a name; one that is not pinned is no change."""
         with self._database.write() as connection:
-            row = {"kind": self._kind, "name": name}
-            connection.execute(text("DELETE FROM pinned WHERE kind = :kind AND name = :name"), row)
+            forget(connection, self._kind, name)
 
     def names(self) -> list[str]:
         """All of them, sorted."""
         with self._database.read() as connection:
             query = text("SELECT name FROM pinned WHERE kind = :kind ORDER BY name")
             return list(connection.execute(query, {"kind": self._kind}).scalars())
+
+
+def forget(connection: Connection, kind: str, name: str) -> None:
+    """Unpin a name inside a transaction that the caller has opened, as the one that deletes it."""
+    row = {"kind": kind, "name": name}
+    connection.execute(text("DELETE FROM pinned WHERE kind = :kind AND name = :name"), row)

@@ -14,7 +14,7 @@ from ragtune.mode import Ref
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.templates import TemplateManifest, Templates
-from ragtune.terminal import print_json, print_table, say
+from ragtune.terminal import person, print_json, print_table, say
 from ragtune.versions import Version
 
 
@@ -37,7 +37,7 @@ def add(name: str, file: Path, as_json: bool) -> None:
       ragtune template add few-shot few-shot.toml
     """
     settings = Settings.load()
-    version = _templates().add(name, _read(file))
+    version = _templates().add(name, _read(file), person())
     AuditLog(Database(settings.database)).command("template add", str(version))
     if as_json:
         print_json(_summary(version))

@@ -28,7 +28,7 @@ class Templates:
     def __init__(self, home: Path, database: Database) -> None:
         self.versions = Versions(home, database, KIND, TemplateManifest)
 
-    def add(self, name: str, text: str) -> Version[TemplateManifest]:
+    def add(self, name: str, text: str, author: str = "") -> Version[TemplateManifest]:
         """Publish TOML `text` as a new version; the same content again is no new version. Raises RefusedArtifact."""
         template = Template.parse(text, f"template {name!r}")
         for existing in self.versions.current():
@@ -36,11 +36,12 @@ class Templates:
                 return existing
         with self.versions.staging() as folder:
             (folder / _FILE).write_text(text, encoding="utf-8")
-            return self.versions.publish(name, folder, TemplateManifest(sha256=template.sha256, template=template))
+            manifest = TemplateManifest(sha256=template.sha256, template=template)
+            return self.versions.publish(name, folder, manifest, author=author)
 
-    def get(self, ref: Ref) -> Version[TemplateManifest]:
-        """The version `ref` names. Raises UnknownName."""
-        return self.versions.resolve(ref, param="mode")
+    def get(self, ref: Ref, *, param: str | None = None) -> Version[TemplateManifest]:
+        """The version `ref` names. Raises UnknownName; `param` is the field at fault."""
+        return self.versions.resolve(ref, param=param)
 
     def source(self, version: Version[TemplateManifest]) -> str:
         """The TOML text of a version, as it was added."""

@@ -1,11 +1,14 @@
 """What people see in a terminal: progress and words on stderr, results on stdout, JSON when a script reads.
 
 Progress bars draw only on a terminal; in a log they become one line at the start and one at the end, never silence.
+Text that others wrote (a file's name, a path of the audit log, an answer) cannot move the cursor or change what stands
+above it: signs that are not to be seen are shown as escapes.
 """
 
 import getpass
 import json
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,14 +29,26 @@ from rich.table import Column, Table
 from rich.text import Text
 
 _UNLIMITED = 10_000  # columns
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode's categories
+_HARMLESS = frozenset("\n\t\u200c\u200d")  # the last two join letters, and parts of emoji
 
 notes = Console(stderr=True, highlight=False)
 results = Console(highlight=False, soft_wrap=True)
 
 
+def printable(text: str) -> str:
+    """`text` with control characters, what turns the direction of writing, and all else unseen as escapes."""
+    return "".join(_escaped(sign) if _is_unseen(sign) else sign for sign in text)
+
+
 def say(message: str) -> None:
     """One line for the person watching; never part of the result."""
-    notes.print(message, markup=False, soft_wrap=True)
+    notes.print(printable(message), markup=False, soft_wrap=True)
+
+
+def show(result: str = "") -> None:
+    """One line of the result, for people; `print_json` is for scripts."""
+    results.print(printable(result), markup=False)
 
 
 def person() -> str:
@@ -99,9 +114,19 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
         if rows and all(isinstance(row[index], int | float) for row in rows):
             column.justify = "right"
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))  # Text: what is in square brackets is no markup here
+        table.add_row(
+            *(Text(printable(str(cell))) for cell in row)
+        )  # Text: what is in square brackets is no markup here
     out = results if results.is_terminal else Console(highlight=False, width=_UNLIMITED)
     out.print(table)
+
+
+def _is_unseen(sign: str) -> bool:
+    return sign not in _HARMLESS and unicodedata.category(sign) in _UNSEEN
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()
 
 
 def _plain(value: Any) -> Any:

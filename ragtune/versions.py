@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 from sqlalchemy import Connection, text
 
+from ragtune import pinned
 from ragtune.errors import IncompatibleParts, InvalidRequest, UnknownName
 from ragtune.folders import STAGING, Folders, discard, flush
 from ragtune.mode import Ref, check_alias, check_name
@@ -122,8 +123,7 @@ class Versions(Generic[M]):
     def names(self) -> list[str]:
         """All names, sorted."""
         with self._database.read() as connection:
-            query = text("SELECT DISTINCT name FROM version WHERE kind = :kind ORDER BY name")
-            return list(connection.execute(query, {"kind": self._kind}).scalars())
+            return self._names(connection)
 
     def current(self) -> list[Version[M]]:
         """The current version of every name, sorted by name."""
@@ -183,7 +183,8 @@ class Versions(Generic[M]):
 
     def forget(self, ref: Ref) -> list[Version[M]]:
         """The first half of deleting, all versions of a name or just `name@2`: nobody finds them any more, but their
-        folders are still there for whoever has. Aliases go with the name. Returns the versions, each to be discarded.
+        folders are still there for whoever has. Its aliases and its pin go with the name. Returns the versions, each to
+        be discarded.
 
         Raises UnknownName, and IncompatibleParts for a single version that its name or an alias means.
         """
@@ -191,6 +192,7 @@ class Versions(Generic[M]):
             if ref.version is None:
                 gone = self._of(connection, ref.name)
                 self._pointers.drop(connection, ref.name)
+                pinned.forget(connection, self._kind, ref.name)
             else:
                 gone = [self._resolve(connection, ref)]
                 _check_unused(gone[0])
@@ -215,11 +217,8 @@ class Versions(Generic[M]):
         return self._collect(self._folders.settled()) + self.collect_staging()
 
     def collect_staging(self) -> list[Path]:
-        """Remove the staging folders of dead processes; returns them."""
-        found = self._folders.abandoned()
-        for path in found:
-            discard(path)
-        return found
+        """Remove the staging folders that nobody builds in any more; returns them."""
+        return self._folders.discard_abandoned()
 
     def _collect(self, folders: Iterable[Path]) -> list[Path]:
         """Inside a write transaction, so that no folder can be between its rename and its row."""
@@ -288,8 +287,12 @@ class Versions(Generic[M]):
     def _of(self, connection: Connection, name: str, param: str | None = None) -> list[Version[M]]:
         versions = self._select(connection, "", name)
         if not versions:
-            raise UnknownName.among(self._kind, name, self.names(), param=param)
+            raise UnknownName.among(self._kind, name, self._names(connection), param=param)
         return versions
+
+    def _names(self, connection: Connection) -> list[str]:
+        query = text("SELECT DISTINCT name FROM version WHERE kind = :kind ORDER BY name")
+        return list(connection.execute(query, {"kind": self._kind}).scalars())
 
     def _select(
         self, connection: Connection, condition: str, name: str | None = None, number: int | None = None

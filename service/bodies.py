@@ -18,6 +18,12 @@ def content_type(scope: Scope) -> str:
     return Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
 
 
+def has_body(scope: Scope) -> bool:
+    """Whether a body is announced; HTTP/1.1 knows two ways (RFC 9112, 6.3)."""
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
 def is_upload(scope: Scope) -> bool:
     """Whether the body is an archive with an adapter: the only body that is never held in memory as a whole."""
     return bool(scope["method"] == "PUT" and content_type(scope) in ARCHIVES and _ADAPTER.fullmatch(scope["path"]))

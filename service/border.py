@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ragtune.errors import Forbidden, InvalidRequest, RagtuneError, TooLarge, Unavailable
 from ragtune.wire import Answer
 from service.access import HEALTH
-from service.bodies import JSON, Allowance, content_type
+from service.bodies import JSON, Allowance, content_type, has_body
 from service.errors import refuse
 from service.parts import Lifecycle
 
@@ -109,7 +109,11 @@ class Border:
             if refusal := self._refusal(scope, headers, allowance):
                 await refuse(refusal)(scope, receive, outgoing)
             else:
-                await self._app(scope, _limited(receive, allowance), outgoing)
+                self._lifecycle.running += 1
+                try:
+                    await self._app(scope, _limited(receive, allowance), outgoing)
+                finally:
+                    self._lifecycle.running -= 1
         finally:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             line = {"time": now, "request_id": name, "method": scope["method"], "path": scope["path"]}
@@ -126,8 +130,9 @@ class Border:
             length = headers.get("content-length", "0")
             if length.isdecimal() and int(length) > allowance.most:
                 return TooLarge(allowance.too_large)
-            # A page may post without asking first only as a form, as plain text, or with no type at all.
-            if scope["method"] != "DELETE" and content_type(scope) not in allowance.kinds:
+            # A page may post without asking first, as a form, as plain text, or with no type at all: also no body.
+            typed = scope["method"] == "POST" or has_body(scope)
+            if typed and content_type(scope) not in allowance.kinds:
                 return InvalidRequest(f"send the body with Content-Type: {' or '.join(allowance.kinds)}")
         if self._lifecycle.draining and scope["path"] not in HEALTH:
             return Unavailable("the service is shutting down")

@@ -93,8 +93,8 @@ class Catalog:
 
     def _configuration(self, text: str, mode: Mode) -> Configuration:
         weights, prefix = self._sort([self._adapter(ref) for ref in mode.adapters])
-        template = self._templates.get(mode.template) if mode.template else None
-        index = self._indexes.resolve(mode.index or self._the_index()) if mode.rag else None
+        template = self._templates.get(mode.template, param="mode") if mode.template else None
+        index = self._indexes.resolve(mode.index or self._the_index(), param="mode") if mode.rag else None
         named = {"weights": weights, "prefix": prefix, "template": template, "index": index}
         versions = {part: str(version) for part, version in named.items() if version is not None}
         return Configuration(
@@ -143,7 +143,7 @@ class Catalog:
                     param="mode",
                 )
             raise UnknownName.among("adapter or mode", ref.name, [*self._known(), "rag"], param="mode")
-        version = self._adapters.get(ref)
+        version = self._adapters.get(ref, param="mode")
         if version.manifest.checked_against != self._base.fingerprint:  # the home was used with another base model
             raise IncompatibleParts(
                 f"adapter {version} was checked against another base model, this server runs {self._base.id}; add it "

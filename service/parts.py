@@ -69,9 +69,11 @@ class Preparer(Protocol):
 
 @dataclass
 class Lifecycle:
-    """Whether new work is taken, and how much is on its way to the engine."""
+    """Whether new work is taken, and how much there is: `running` requests of every kind, uploads and registrations
+    among them, and `preparing` generations that are still on their way to the engine."""
 
     draining: bool = False
+    running: int = 0
     preparing: int = 0
 
 

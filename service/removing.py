@@ -41,8 +41,6 @@ async def _remove_adapter(ref: Ref, parts: Parts) -> list[Version[AdapterManifes
         one = parts.adapters.get(ref)
         parts.catalog.aliases.check_unused(one.name, one.number)
     gone = await asyncio.to_thread(versions.forget, ref)
-    if ref.version is None:
-        await asyncio.to_thread(parts.adapters.pinned.remove, ref.name)
     await parts.pins.released([pin(version) for version in gone])
     for version in gone:
         with suppress(Unavailable):  # an engine that is gone holds nothing

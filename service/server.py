@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
@@ -27,6 +28,7 @@ from ragtune.templates import Templates
 from ragtune.terminal import say
 from service.access import Gate, is_loopback
 from service.app import create_app
+from service.aside import Aside
 from service.catalog import Catalog
 from service.engine.client import EngineClient
 from service.parts import Parts
@@ -35,6 +37,7 @@ from service.proving import ProverProcess
 from service.starting import Doorway
 
 _LAST_BYTES = 5  # seconds for answers that were finished, or given up, but not sent yet
+_LOADER = Aside(1, "loader")  # a model that is being downloaded keeps nobody from ending
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server that listens on all
 
 
@@ -72,13 +75,13 @@ class DrainingServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._begin_draining, self._parts)
 
     def _begin_draining(self, parts: Parts) -> None:
-        say(f"draining: {parts.engine.in_flight} requests are running")
+        say(f"draining: {parts.lifecycle.running} requests are running")
         self._draining = asyncio.create_task(self._drain(parts))
 
     async def _drain(self, parts: Parts) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(parts.settings.drain):
-                while parts.engine.in_flight:
+                while parts.lifecycle.running:
                     await asyncio.sleep(0.05)
         self.should_exit = True
 
@@ -93,11 +96,21 @@ def serve_until_stopped(settings: Settings) -> None:
     with listening, announce(settings.home, url) as token:
         gate = Gate(Keys(Database(settings.database)), is_loopback(listening.getsockname()[0]), token)
         base = locate_base_model(settings)
-        # What uvicorn took over from us is raised again once it has ended; by then there is nothing left to do.
-        for taken in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(taken, lambda *_: None)
-        asyncio.run(_serve(settings, base, listening, url, gate))
+        with _signals_ignored():
+            asyncio.run(_serve(settings, base, listening, url, gate))
     say("stopped")
+
+
+@contextlib.contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """What uvicorn takes over from us is raised again once it has ended; by then there is nothing left to do. After
+    that they are what they were, so that one more ends a process that does not."""
+    before = {taken: signal.signal(taken, lambda *_: None) for taken in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for taken, handler in before.items():
+            signal.signal(taken, handler)
 
 
 async def _serve(settings: Settings, base: BaseModelInfo, listening: socket.socket, url: str, gate: Gate) -> None:
@@ -109,7 +122,7 @@ async def _serve(settings: Settings, base: BaseModelInfo, listening: socket.sock
         await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             server.open(loading.result())
-            _welcome(loading.result(), url)
+            welcome(loading.result(), url)
             await serving
     finally:
         server.should_exit = True
@@ -129,7 +142,7 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
     await asyncio.to_thread(lambda: tokenizer.longest)  # half a second that no request should wait for
     starting = asyncio.create_task(EngineClient.start(settings, base.folder))
     try:
-        embedder = await asyncio.to_thread(load_embedder, settings)
+        embedder = await asyncio.get_running_loop().run_in_executor(_LOADER, load_embedder, settings)
         engine = await starting
     except BaseException:
         starting.cancel()
@@ -163,15 +176,20 @@ async def _unload(loading: asyncio.Task[Parts]) -> None:
         await parts.engine.close()
 
 
-def _welcome(parts: Parts, url: str) -> None:
+def welcome(parts: Parts, url: str) -> None:
+    """Say what is served, to whom, and how to ask."""
     base = parts.base
     say(f"\nragtune serves {base.id}{f' ({base.note})' if base.note else ''} at {url}")
     say(f"modes: {', '.join(parts.catalog.modes())} - join them with '+'\n")
     open_to_all = parts.gate.loopback and not parts.gate.keys.ever()
+    key = parts.settings.api_key
+    if key is not None and parts.gate.keys.check(key.get_secret_value()) is None:
+        say("RAGTUNE_API_KEY makes no key, it is what commands show a service; 'ragtune key create' makes one")
     if open_to_all:
         say("no API key was ever made: everyone on this machine may do everything")
-    key = "" if open_to_all else " -H 'authorization: Bearer '$RAGTUNE_API_KEY"
-    say(f"""try:  curl -s {url}/v1/query{key} -H 'content-type: application/json' -d '{{"query": "Who are you?"}}'\n""")
+    shown = "" if open_to_all else " -H 'authorization: Bearer '$RAGTUNE_API_KEY"
+    asked = """-H 'content-type: application/json' -d '{"query": "Who are you?"}'"""
+    say(f"try:  curl -s {url}/v1/query{shown} {asked}\n")
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -198,8 +216,9 @@ def _listen(settings: Settings) -> socket.socket:
 
 def _refuse_to_stand_open(address: str, settings: Settings) -> None:
     if not is_loopback(address) and not Keys(Database(settings.database)).usable():
+        shown = " (RAGTUNE_API_KEY makes none: it is what commands show a service)" if settings.api_key else ""
         raise InvalidRequest(
-            f"others can reach {address}, and there is no API key in use; make one with "
+            f"others can reach {address}, and there is no API key in use{shown}; make one with "
             "'ragtune key create NAME --scope query', or listen on 127.0.0.1",
             param="host",
         )

@@ -96,8 +96,8 @@ class EchoEngine:
         self._slots = asyncio.Semaphore(slots)
         self._streams: dict[str, Stream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._pinned: set[str] = set()
         self._users: dict[str, int] = {}  # adapters in memory, and how many generations use each
+        self._pinned: set[str] = set()
         self._steps = 0
 
     @property
@@ -126,38 +126,28 @@ class EchoEngine:
         if not any((ref.folder / name).is_file() for name in ("adapter_config.json", "config.json")):
             raise RefusedArtifact(f"{ref.folder} holds no adapter")
         self._users.setdefault(ref.key, 0)
-        self._pinned |= {ref.key} if pinned else set()
+        if pinned:
+            self._pinned.add(ref.key)
 
     def unpin(self, key: str) -> None:
-        """Nothing ever leaves this engine's memory by itself, so this is only noted."""
+        """Nothing ever leaves this engine's memory by itself; who is pinned is only told."""
         self._pinned.discard(key)
 
     async def unload(self, key: str) -> int:
         """Drop an adapter once nobody uses it; one byte freed each."""
         self._check_alive()
-        self._pinned.discard(key)
         while self._users.get(key):
             await asyncio.sleep(0.001)
+        self._pinned.discard(key)
         return 0 if self._users.pop(key, None) is None else 1
 
     async def stats(self) -> EngineStats:
         """A snapshot."""
         self._check_alive()
         running = min(self.in_flight, self._size)
-        loaded = tuple(self._users)
+        loaded, pinned = tuple(self._users), tuple(sorted(self._pinned))
         return EngineStats(
-            running,
-            self.in_flight - running,
-            loaded,
-            tuple(self._pinned),
-            len(loaded),
-            1 << 30,
-            0,
-            0,
-            0,
-            64,
-            0,
-            self._steps,
+            running, self.in_flight - running, loaded, pinned, len(loaded), 1 << 30, 0, 0, 0, 64, 0, self._steps
         )
 
     async def close(self, drain: float = 0.0) -> None:

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TextIO
 
 from ragtune.errors import RagtuneError, Unavailable
-from ragtune.home import live_server
+from ragtune.home import live
 from ragtune.terminal import say
 
 RAGTUNE = (sys.executable, "-P", "-m", "ragtune")  # -P: a folder `eval` where the user stands must not be ours
 _GRACE = 40.0  # seconds: longer than a server drains by default
 _START = 180.0
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before this machine
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,16 @@ def _ready_url(home: Path, process: "subprocess.Popen[bytes]", log: Path) -> str
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise Unavailable(f"the server ended with exit code {process.returncode} while starting:\n{_tail(log)}")
-        url = live_server(home)
-        if url and _answers(f"{url}/readyz"):
-            return url
+        server = live(home)
+        if server and _answers(f"{server.url}/readyz"):
+            return server.url
         time.sleep(0.2)
     raise Unavailable(f"the server was not ready after {_START:.0f} s:\n{_tail(log)}")
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5):
+        with _DIRECTLY.open(url, timeout=5):
             return True
     except OSError:  # refused, timed out, or an HTTP status that says not yet
         return False

@@ -21,7 +21,7 @@ from service.parts import Parts
 from service.pinning import follow, pin, unpin
 from service.registering import register
 from service.removing import remove_adapter
-from service.routes.described import Deleted, Described, FromPath, Name
+from service.routes.described import Deleted, Described, FromPath, Name, Rollback
 
 PlainName = Annotated[str, PathParameter(description="a name, without a version", examples=["support-lora"])]
 AliasName = Annotated[str, PathParameter(description="what stands after the '@'", examples=["prod"])]
@@ -59,14 +59,6 @@ class ToVersion(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 2}]})
 
     version: Count = Field(ge=1, description="the number of a version")
-
-
-class Rollback(BaseModel):
-    """What is to go back."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"alias": "prod"}, {}]})
-
-    alias: str | None = Field(default=None, description="an alias; absent: the version that the bare name means")
 
 
 _MOST_SHOWN = 100  # names of files that were left out
@@ -122,7 +114,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.get("/{name}", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def adapters_get(name: Name) -> Described[AdapterManifest]:
         """The version that `name`, `name@2` or `name@prod` means."""
-        return Described.of(parts.adapters.get(Ref.parse(name, "adapter")))
+        return Described.of(parts.adapters.get(Ref.parse(name, "adapter"), param="name"))
 
     @routes.delete("/{name}", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 422, 507))
     async def adapters_delete(name: Name) -> Deleted:
@@ -137,7 +129,9 @@ def router(parts: Parts) -> APIRouter:
     @routes.get("/{name}/versions", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def adapters_versions(name: PlainName) -> list[Described[AdapterManifest]]:
         """All versions of `name`, oldest first."""
-        return [Described.of(version) for version in parts.adapters.versions.of(check_name(name, "adapter"))]
+        return [
+            Described.of(version) for version in parts.adapters.versions.of(check_name(name, "adapter"), param="name")
+        ]
 
     @routes.get("/{name}/aliases", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def aliases_list(name: PlainName) -> list[Alias]:
@@ -165,10 +159,13 @@ def router(parts: Parts) -> APIRouter:
         return Alias.of(alias, await asyncio.to_thread(parts.adapters.versions.remove_alias, name, alias))
 
     @routes.post("/{name}/rollback", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 413, 422, 507))
-    async def adapters_rollback(name: PlainName, body: Rollback) -> Described[AdapterManifest]:
-        """Let `name`, or an alias of it, mean again what it meant before; answers with that. Again goes further."""
+    async def adapters_rollback(name: PlainName, body: Rollback | None = None) -> Described[AdapterManifest]:
+        """Let `name`, or an alias of it, mean again what it meant before; answers with that. Again goes further.
+
+        Without a body it is the name.
+        """
         check_name(name, "adapter")
-        alias = ITSELF if body.alias is None else check_alias(body.alias)
+        alias = ITSELF if body is None or body.alias is None else check_alias(body.alias)
         meant = await asyncio.to_thread(parts.adapters.versions.rollback, name, alias)
         await follow(name, parts)
         return Described.of(meant)

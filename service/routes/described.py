@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ragtune.versions import Version
 
 M = TypeVar("M", bound=BaseModel)
+AUTHOR = "a key's name, `local` over HTTP without keys, an account for a command; empty where nobody is known"
 Name = Annotated[
     str, PathParameter(description="a name, where versions can be read also NAME@VERSION", examples=["support"])
 ]
@@ -22,7 +23,7 @@ class Described(BaseModel, Generic[M]):
     current: bool
     aliases: list[str]
     created: str
-    author: str = Field(description="who published it; empty where nobody had to say")
+    author: str = Field(description=AUTHOR)
     manifest: M
 
     @classmethod
@@ -52,3 +53,11 @@ class FromPath(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"path": "/data/support"}]})
 
     path: Path
+
+
+class Rollback(BaseModel):
+    """What is to go back."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"alias": "prod"}, {}]})
+
+    alias: str | None = Field(default=None, description="an alias; absent: what the name in the path means")

@@ -49,9 +49,9 @@ def router(parts: Parts) -> APIRouter:
     """The one route."""
     routes = APIRouter(tags=["engine"])
 
-    @routes.get("/v1/engine", dependencies=[needs("query")])
+    @routes.get("/v1/engine", dependencies=[needs("admin")])
     async def engine() -> Memory:
-        """What the engine has in memory now, and how busy it is."""
+        """What the engine has in memory now, and how busy it is: with all tenants, so it is for admins."""
         return Memory.model_validate(await parts.engine.stats(), from_attributes=True)
 
     return routes

@@ -55,9 +55,9 @@ def router(parts: Parts) -> APIRouter:
     @routes.get("/{name}", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def indexes_get(name: Name) -> Described[IndexManifest]:
         """The version `name` or `name@version` means."""
-        return Described.of(parts.indexes.resolve(Ref.parse(name, "index")))
+        return Described.of(parts.indexes.resolve(Ref.parse(name, "index"), param="name"))
 
-    @routes.delete("/{name}", dependencies=[needs("index:write")], responses=refusals(*NAMED))
+    @routes.delete("/{name}", dependencies=[needs("index:write")], responses=refusals(*NAMED, 507))
     async def indexes_delete(name: Name) -> Deleted:
         """Delete `name` with all its versions. Requests that found it search it to the end; then its disk is free."""
         gone = await remove_index(name, parts)
@@ -66,7 +66,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/{name}/search", dependencies=[needs("query")], responses=refusals(*NAMED, 413, 422))
     async def indexes_search(name: Name, body: SearchRequest) -> list[Passage]:
         """The passages nearest to a query."""
-        version = parts.indexes.resolve(Ref.parse(name, "index"))
+        version = parts.indexes.resolve(Ref.parse(name, "index"), param="name")
         with parts.pins.hold([pin(version)]):
             return await asyncio.to_thread(parts.retriever.search, version, body.query, body.top_k)
 

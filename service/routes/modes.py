@@ -7,11 +7,12 @@ from fastapi import APIRouter, Request
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field
 
-from ragtune.errors import RagtuneError
+from ragtune.errors import InvalidRequest, RagtuneError
 from ragtune.mode_aliases import ModeAlias
 from service.access import author, needs
 from service.documented import NAMED, refusals
 from service.parts import Parts
+from service.routes.described import AUTHOR, Rollback
 
 Alias = Annotated[str, PathParameter(description="the name of an alias", examples=["best"])]
 
@@ -39,7 +40,7 @@ class NamedMode(BaseModel):
     resolved_mode: str | None = None
     problem: str | None = Field(default=None, description="why it cannot be had at the moment")
     moved: str = Field(description="since when it means this")
-    author: str = Field(description="who made it so; empty where nobody had to say")
+    author: str = Field(description=AUTHOR)
 
     @classmethod
     def of(cls, alias: ModeAlias, parts: Parts) -> "NamedMode":
@@ -57,12 +58,6 @@ class NamedMode(BaseModel):
             moved=alias.moved,
             author=alias.author,
         )
-
-
-class Rollback(BaseModel):
-    """Nothing is left to say: the alias stands in the path."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
 
 
 class FromMode(BaseModel):
@@ -101,8 +96,13 @@ def router(parts: Parts) -> APIRouter:
         return gone
 
     @routes.post("/{alias}/rollback", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 413, 422, 507))
-    async def modes_rollback(alias: Alias, _body: Rollback) -> NamedMode:
-        """Let an alias mean again what it meant before; answers with that. Again goes further back."""
+    async def modes_rollback(alias: Alias, body: Rollback | None = None) -> NamedMode:
+        """Let an alias mean again what it meant before; answers with that. Again goes further back.
+
+        A body is not needed; the alias stands in the path.
+        """
+        if body is not None and body.alias is not None:
+            raise InvalidRequest("which alias goes back stands in the path; send {} or no body", param="alias")
         return NamedMode.of(await asyncio.to_thread(parts.catalog.rollback_alias, alias), parts)
 
     return routes

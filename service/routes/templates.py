@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ragtune.errors import InvalidRequest
 from ragtune.mode import Ref
 from ragtune.templates import TemplateManifest
-from service.access import needs
+from service.access import author, needs
+from service.bodies import TOML, content_type
 from service.documented import NAMED, POSTED, refusals
 from service.parts import Parts
 from service.routes.described import Described, Name
@@ -51,12 +52,13 @@ def router(parts: Parts) -> APIRouter:
     )
     async def templates_put(name: Name, request: Request) -> Described[TemplateManifest]:
         """Publish a template as the next version of `name`: its TOML as it is, or as `toml` in a JSON object."""
-        return Described.of(await asyncio.to_thread(parts.templates.add, name, await _toml(request)))
+        toml = await _toml(request)
+        return Described.of(await asyncio.to_thread(parts.templates.add, name, toml, author(request)))
 
     @routes.get("/{name}", dependencies=[needs("query")], responses=refusals(*NAMED))
     async def templates_get(name: Name) -> Described[TemplateManifest]:
         """The version `name` or `name@version` means."""
-        return Described.of(parts.templates.get(Ref.parse(name, "template")))
+        return Described.of(parts.templates.get(Ref.parse(name, "template"), param="name"))
 
     return routes
 
@@ -64,7 +66,7 @@ def router(parts: Parts) -> APIRouter:
 async def _toml(request: Request) -> str:
     body = await request.body()
     try:
-        if request.headers["content-type"].startswith("application/toml"):
+        if content_type(request.scope) == TOML:
             return body.decode()
         return FromToml.model_validate_json(body).toml
     except UnicodeDecodeError as error:

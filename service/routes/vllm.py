@@ -8,7 +8,8 @@ What vLLM does, by its documentation and source (copies from up to September 202
 - A field that is missing or empty is a 400. A path where no adapter lies is a 404, whether the folder is missing or
   only its adapter_config.json. Any other failure to load is a 500 there; here it has the status it has everywhere: 403
   outside the allowed roots, 422 with the reason for a broken adapter.
-- A path that is not absolute is the name of a repository on the hub, and is downloaded. Here only if that is enabled.
+- A path that is not absolute is the name of a repository on the hub, and is downloaded. Here only if that is enabled;
+  a repository that is not there is a 404, as a folder is, and a hub that cannot be reached a 503.
 - `is_3d_lora_weight`, about mixtures of experts, is refused unless it is false; fields nobody knows are ignored.
 - An unload takes `lora_name`; `lora_int_id` is accepted and not looked at, by vLLM neither. An unknown name is a 404.
   vLLM forgets the adapter; here it is deleted with all its versions: there is one registry, and it outlives restarts.
@@ -30,6 +31,7 @@ from adapters.content import MODEL_CONFIG
 from adapters.peft_config import CONFIG_FILE
 from ragtune.errors import InvalidRequest, UnknownName
 from ragtune.mode import Ref, check_name
+from ragtune.roots import real_path
 from service.access import author, needs
 from service.documented import POSTED, Responses, refusals
 from service.intake import downloaded
@@ -88,7 +90,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.post(
         "/unload_lora_adapter",
         dependencies=[needs("adapters:write")],
-        responses=_success("removed") | refusals(*POSTED, 404),
+        responses=_success("removed") | refusals(*POSTED, 404, 507),
     )
     async def unload_lora_adapter(body: UnloadLora) -> PlainTextResponse:
         """Delete an adapter with all its versions, as DELETE /v1/adapters/{name} does."""
@@ -110,10 +112,10 @@ async def _found(body: LoadLora, parts: Parts) -> AsyncIterator[Path]:
     path = Path(body.lora_path)
     if not path.is_absolute():
         with parts.adapters.versions.staging() as staged:
-            yield (await downloaded(body.lora_path, None, staged, parts, "lora_path")).folder
+            yield (await downloaded(body.lora_path, None, staged, parts, "lora_path", missing=UnknownName)).folder
         return
     folder = parts.adapters.allowed(path, "lora_path")
-    if not any((folder / name).is_file() for name in (CONFIG_FILE, MODEL_CONFIG)):
+    if not any(real_path(folder / name, "lora_path").is_file() for name in (CONFIG_FILE, MODEL_CONFIG)):
         raise UnknownName(f"loading {body.lora_name!r} failed: no adapter found at {body.lora_path}", param="lora_path")
     yield folder
 

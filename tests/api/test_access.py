@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from ragtune.errors import InvalidRequest, RagtuneError
@@ -20,7 +21,7 @@ from service import errors
 from service.access import HEALTH, Access, Doors, Gate, needs
 from service.border import Border
 from service.parts import Lifecycle, Parts
-from service.server import serve_until_stopped
+from service.server import serve_until_stopped, welcome
 from tests.api.conftest import Call, Make
 from tests.fakes import EchoEngine
 
@@ -261,6 +262,22 @@ def test_the_service_does_not_listen_where_others_reach_it_without_a_key(tmp_pat
     with pytest.raises(InvalidRequest, match="no API key in use"):
         serve_until_stopped(settings)
     assert not (tmp_path / "server.json").exists()
+
+
+def test_a_key_for_the_commands_is_said_to_be_none_for_the_service(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, host="0.0.0.0", port=0, api_key=SecretStr("rt-K1-mine"))
+    with pytest.raises(InvalidRequest, match=r"no API key in use \(RAGTUNE_API_KEY makes none") as caught:
+        serve_until_stopped(settings)
+    assert "rt-K1-mine" not in caught.value.message
+
+
+async def test_at_the_start_a_key_that_opens_nothing_is_named_by_its_variable(
+    make_parts: Make, keys: Keys, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = Gate(keys, loopback=True)
+    for key, told in ((None, False), ("rt-K1-mine", True), (keys.create("mine", ["query"])[1], False)):
+        welcome(make_parts(gate=gate, api_key=SecretStr(key) if key else None), "http://127.0.0.1:8000")
+        assert ("RAGTUNE_API_KEY makes no key" in capsys.readouterr().err) == told
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost"])

@@ -312,6 +312,28 @@ def local_hub(peft_folders: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("hub", "repository", "error"),
+    [
+        ("http://127.0.0.1:9", "someone/support-lora", "Unavailable: someone/support-lora cannot be had"),
+        ("local", "someone/other", "UnknownName: someone/other cannot be had"),
+    ],
+)
+def test_a_hub_that_cannot_be_asked_is_another_thing_than_one_that_does_not_have_it(
+    local_hub: str, tmp_path: Path, hub: str, repository: str, error: str
+) -> None:
+    environment = os.environ | {
+        "HF_ENDPOINT": local_hub if hub == "local" else hub,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "0",
+    }
+    ask = f"fetch({repository!r}, None, Path({str(tmp_path)!r}), 1 << 30, UnknownName)"
+    imports = "from pathlib import Path; from adapters.hub import fetch; from ragtune.errors import UnknownName"
+    command = [sys.executable, "-c", f"{imports}; {ask}"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert error in run.stderr.strip().splitlines()[-1]
+
+
 def test_of_a_repository_only_the_adapters_own_files_are_downloaded_and_only_if_they_are_not_too_large(
     local_hub: str, tmp_path: Path, peft_folders: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -67,6 +68,42 @@ async def test_what_a_form_can_send_is_refused(client: httpx.AsyncClient, kind: 
 
 async def test_a_body_without_a_type_is_refused(client: httpx.AsyncClient) -> None:
     assert (await client.post("/v1/query", content=json.dumps(BODY))).status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/query",
+        "/v1/adapters/my-lora/rollback",
+        "/v1/modes/best/rollback",
+        "/v1/load_lora_adapter",
+        "/v1/indexes/handbook/builds",
+    ],
+)
+async def test_a_post_that_a_page_may_send_unasked_is_refused_also_without_a_body(
+    client: httpx.AsyncClient, path: str, kind: str
+) -> None:
+    response = await client.post(path, headers={"content-type": kind} if kind else {})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
+    assert "Content-Type: application/json" in response.json()["error"]["message"]
+
+
+async def test_what_has_no_body_and_is_no_post_needs_no_type(client: httpx.AsyncClient) -> None:
+    for method in ("PUT", "DELETE"):
+        assert (await client.request(method, "/v1/adapters/my-lora/pin")).status_code == 200
+    for path in ("/v1/adapters/x", "/v1/modes/x", "/v1/templates/x", "/v1/adapters/my-lora/aliases/x"):
+        assert (await client.put(path)).status_code == 400
+
+
+async def test_whatever_has_a_body_needs_a_type_announced_or_not(client: httpx.AsyncClient) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    for content in (b"{}", pieces()):
+        response = await client.put("/v1/adapters/my-lora/pin", content=content)
+        assert response.status_code == 400
+        assert "Content-Type: application/json" in response.json()["error"]["message"]
 
 
 async def test_a_body_over_the_limit_is_refused_announced_or_not(client: httpx.AsyncClient) -> None:

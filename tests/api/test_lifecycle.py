@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from service.parts import Parts
 from service.server import DrainingServer, serve_until_stopped
 from service.starting import Doorway
 from tests.api.conftest import Make
+from tests.api.test_adapter_sources import packed
 from tests.fakes import EchoEngine
 
 QUESTION = {"query": "Hello", "max_tokens": 12}
@@ -88,6 +90,30 @@ async def test_a_signal_lets_what_runs_finish_and_refuses_what_is_new(make_parts
         answered, streamed = await asyncio.gather(*running)
     assert answered.json()["text"] == "user\nHello"
     assert "[DONE]" in streamed.text
+
+
+async def test_a_signal_lets_an_upload_and_its_registration_finish(
+    make_parts: Make, peft_folders: Path, no_handlers: object
+) -> None:
+    parts = make_parts()
+    server = DrainingServer(Doorway())
+    server.config.timeout_graceful_shutdown = 0
+    server.open(parts)
+    content = packed(peft_folders / "my-lora", "zip")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield content[:1000]
+        while not parts.lifecycle.running:
+            await asyncio.sleep(0.002)
+        server.handle_exit(signal.SIGTERM, None)
+        await asyncio.sleep(0.5)
+        yield content[1000:]
+
+    async with started(server) as client:
+        headers = {"content-type": "application/zip"}
+        response = await client.put("/v1/adapters/last-minute", content=pieces(), headers=headers, timeout=60)
+    assert (response.status_code, response.json()["version"]) == (200, "last-minute@1")
+    assert parts.lifecycle.running == 0
 
 
 async def test_what_does_not_finish_in_time_is_given_up(make_parts: Make, no_handlers: object) -> None:

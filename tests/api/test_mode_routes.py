@@ -39,6 +39,8 @@ async def test_an_alias_is_set_shown_moved_rolled_back_and_taken_away(client: ht
     assert await mode_of(client, best) == "other-lora@1"
     assert (await client.post("/v1/modes/best/rollback", json={})).json()["mode"] == "my-lora+rag"
     assert Error.of(await client.post("/v1/modes/best/rollback", json={})).status == 422
+    error = Error.of(await client.post("/v1/modes/best/rollback", json={"alias": "best"}))
+    assert (error.status, error.param) == (400, "alias")
     assert (await client.delete("/v1/modes/best")).json()["mode"] == "my-lora+rag"
     for response in (await client.get("/v1/modes/best"), await client.delete("/v1/modes/best")):
         assert Error.of(response).code == "unknown_name"

@@ -112,6 +112,28 @@ async def test_a_folder_that_may_not_or_cannot_be_read_is_refused(
     assert (await client.get("/v1/adapters/bad")).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["a" * 300, "/".join(["a" * 200] * 25)])
+async def test_a_path_that_no_file_can_have_is_a_400_on_every_route_that_takes_one(
+    client: httpx.AsyncClient, peft_folders: Path, documents: Path, path: str
+) -> None:
+    lora = {"lora_name": "long", "lora_path": f"{peft_folders}/{path}"}
+    for error in (
+        Error.of(await put_adapter(client, "long", peft_folders / path)),
+        Error.of(await client.post("/v1/load_lora_adapter", json=lora)),
+        Error.of(await client.post("/v1/indexes/long/builds", json={"path": f"{documents.parent}/{path}"})),
+    ):
+        assert (error.status, error.code) == (400, "invalid_request")
+        assert error.param in ("path", "lora_path")
+        assert "File name too long" in error.message and "name a shorter one" in error.message
+
+
+async def test_a_path_outside_the_roots_is_refused_as_that_whatever_it_is(
+    client: httpx.AsyncClient, peft_folders: Path
+) -> None:
+    for path in ("/etc/" + "a" * 300, f"{peft_folders.parent}x/a"):
+        assert Error.of(await put_adapter(client, "bad", path)).code == "forbidden"
+
+
 async def test_a_link_out_of_the_allowed_root_is_refused(
     client: httpx.AsyncClient, peft_folders: Path, tmp_path: Path
 ) -> None:
@@ -128,7 +150,7 @@ async def test_a_template_is_published_as_toml_or_inside_json(client: httpx.Asyn
     toml = 'system = "Answer in rhyme."\n'
     first = await client.put("/v1/templates/rhyme", content=toml, headers=TOML)
     again = await client.put("/v1/templates/rhyme", json={"toml": toml})
-    assert (first.status_code, first.json()["version"]) == (200, "rhyme@1")
+    assert (first.status_code, first.json()["version"], first.json()["author"]) == (200, "rhyme@1", "local")
     assert again.json() == first.json() == (await client.get("/v1/templates/rhyme")).json()
     assert first.json()["manifest"]["template"]["system"] == "Answer in rhyme."
     assert "rhyme" in [template["name"] for template in (await client.get("/v1/templates")).json()]
@@ -163,6 +185,23 @@ async def test_indexes_are_listed_shown_and_searched(client: httpx.AsyncClient) 
         await client.delete("/v1/indexes/handbok"),
     ):
         assert "did you mean 'handbook'" in Error.of(response).message
+
+
+async def test_an_unknown_name_in_the_path_is_no_fault_of_a_mode(client: httpx.AsyncClient) -> None:
+    for method, path in (
+        ("GET", "adapters/none"),
+        ("GET", "adapters/my-lora@9"),
+        ("DELETE", "adapters/none@1"),
+        ("GET", "adapters/none/versions"),
+        ("PUT", "adapters/none/pin"),
+        ("GET", "templates/none"),
+        ("GET", "indexes/none"),
+    ):
+        error = Error.of(await client.request(method, f"/v1/{path}"))
+        assert (error.status, error.code) == (404, "unknown_name")
+        assert error.param in ("name", None)
+    error = Error.of(await client.post("/v1/query", json={"query": "Why?", "mode": "my-lora@9"}))
+    assert (error.status, error.param) == (404, "mode")
 
 
 @pytest.mark.parametrize("path", ["/etc", "{docs}/../../other"])

@@ -16,7 +16,7 @@ from eval.client import connect
 from ragtune.errors import RagtuneError, RefusedArtifact, Unavailable
 from ragtune.home import announce
 from ragtune.keys import Keys
-from ragtune.remote import call, service_key
+from ragtune.remote import Target, call, target
 from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.wire import QueryRequest
@@ -101,7 +101,7 @@ async def test_commands_on_the_home_of_a_service_that_asks_for_keys_need_none(
             for arguments in ((), ("--url", f"{url}/")):
                 assert "Why?" in (await run(runner, query, "Why?", *arguments)).stdout
             with pytest.raises(RagtuneError, match="unknown adapter 'gone'"):
-                await asyncio.to_thread(call, "DELETE", url, "/v1/adapters/gone", key=service_key(keyed.settings, url))
+                await asyncio.to_thread(call, "DELETE", target(keyed.settings, url), "/v1/adapters/gone")
 
 
 async def test_a_service_elsewhere_is_shown_the_key_of_the_settings(runner: CliRunner, keyed: Keyed) -> None:
@@ -117,10 +117,10 @@ async def test_a_service_elsewhere_is_shown_the_key_of_the_settings(runner: CliR
 
 async def test_the_evaluator_shows_its_key_to_the_service(keyed: Keyed) -> None:
     async with keyed.serve(None) as url:
-        async with connect(url, timeout=10, concurrency=1, key=keyed.key) as service:
+        async with connect(Target(url, keyed.key), timeout=10, concurrency=1) as service:
             assert (await service.describe()).models
             assert (await service.ask(QueryRequest(query="Why?"))).answer is not None
-        async with connect(url, timeout=10, concurrency=1) as service:
+        async with connect(Target(url), timeout=10, concurrency=1) as service:
             with pytest.raises(RefusedArtifact, match=r"refuses /v1/models: HTTP 401: .*needs an API key"):
                 await service.describe()
 

@@ -17,10 +17,12 @@ from indexer.cli import index
 from indexer.store import Indexes
 from ragtune.errors import IncompatibleParts, InvalidRequest, RagtuneError, UnknownName
 from ragtune.home import announce
+from ragtune.pinned import Pinned
 from ragtune.settings import Settings
 from ragtune.store import Database
 from service.cli import query
 from service.mode_cli import mode
+from service.parts import Parts
 from tests.fakes import LetterEmbedder
 
 
@@ -64,6 +66,13 @@ def test_an_alias_is_set_by_number_by_name_and_by_another_alias(runner: CliRunne
     run(runner, adapter, "alias", "own@newest", "prod")
     assert json.loads(run(runner, adapter, "rollback", "own", "--alias", "prod", "--json").stdout)["version"] == "own@1"
     assert run(runner, adapter, "alias", "own", "prod", "--remove").stderr == "removed own@prod, which meant own@1\n"
+
+
+def test_an_alias_is_taken_away_from_the_name_and_not_from_a_version(runner: CliRunner) -> None:
+    run(runner, adapter, "alias", "own@1", "prod")
+    result = runner.invoke(adapter, ["alias", "own@2", "prod", "--remove"])
+    assert result.exit_code == 2 and "ragtune adapter alias own prod --remove" in result.stderr
+    assert listed(runner)["own@1"] == (False, ["prod"])
 
 
 def test_the_current_version_goes_back(runner: CliRunner) -> None:
@@ -134,6 +143,46 @@ async def test_beside_a_server_modes_are_looked_at_and_things_in_use_deleted_by_
         assert not version.folder.exists()
         await beside(index, "delete", "besides", "--yes")
         assert not index_version.folder.exists()
+
+
+async def test_beside_a_server_a_pinned_name_is_followed_to_what_a_command_publishes_and_let_go_with_its_name(
+    url: str, parts: Parts, settings: Settings, base: BaseModelInfo, peft_folders: Path, tmp_path: Path
+) -> None:
+    environ = {"RAGTUNE_HOME": str(settings.home), "RAGTUNE_BASE_MODEL": str(base.folder)}
+    runner = CliRunner(env=environ | {"RAGTUNE_CACHE": str(tmp_path)})
+
+    async def beside(*arguments: str) -> Result:
+        return await asyncio.to_thread(run, runner, adapter, *arguments)
+
+    async def pinned() -> tuple[str, ...]:
+        return (await parts.engine.stats()).pinned
+
+    with announce(settings.home, url):
+        await beside("add", "stays", str(peft_folders / "my-lora"))
+        assert await pinned() == ()
+        await beside("pin", "stays")
+        (first,) = await pinned()
+        await beside("add", "stays", str(peft_folders / "other-lora"))
+        (second,) = await pinned()
+        assert first != second
+        await beside("remove", "stays", "--yes")
+        assert await pinned() == ()
+        assert "stays" not in parts.adapters.pinned.names()
+        await beside("add", "stays", str(peft_folders / "my-lora"))
+        assert await pinned() == ()
+        await beside("remove", "stays", "--yes")
+
+
+def test_a_pin_the_server_cannot_follow_is_said_and_the_version_is_published_all_the_same(
+    runner: CliRunner, home: Path, peft_folders: Path
+) -> None:
+    run(runner, adapter, "pin", "own")
+    with announce(home, "http://127.0.0.1:9"):
+        result = run(runner, adapter, "add", "own", str(peft_folders / "my-soft"))
+    assert "published own@3" in result.stdout
+    assert "still has the former version of own pinned: no service answers" in result.stderr
+    run(runner, adapter, "remove", "own", "--yes")
+    assert Pinned(Database(home / "ragtune.db"), "adapter").names() == []
 
 
 @pytest.mark.parametrize("command", [*adapter.commands.values(), *mode.commands.values()])

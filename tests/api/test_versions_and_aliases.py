@@ -83,7 +83,9 @@ async def test_the_current_version_goes_back_and_says_when_it_cannot(client: htt
     described = (await rollback(client, name)).json()
     assert (described["version"], described["current"], described["author"]) == (f"{name}@{first}", True, "local")
     assert await mode_of(client, name) == f"{name}@{first}"
-    error = Error.of(await rollback(client, name))
+    empty = await client.post(f"/v1/adapters/{name}/rollback", headers={"content-type": "application/json"})
+    error = Error.of(empty)
+    assert Error.of(await rollback(client, name)) == error
     assert (error.status, error.code) == (422, "incompatible_parts")
     assert "there is nothing to go back to" in error.message
 

@@ -111,6 +111,9 @@ async def test_a_path_that_is_not_absolute_is_a_repository_of_the_hub(
     async with call(make_parts(hub_adapters=True)) as other:
         assert (await load(other, "hubbed", "someone/support-lora")).status_code == 200
         assert Error.of(await load(other, "hubbed-2", "../support-lora")).status == 422
+        missing = Error.of(await load(other, "hubbed-2", "someone/other"))
+        assert (missing.status, missing.code) == (404, "unknown_name")
+        assert "someone/other cannot be had from the hub" in missing.message
         assert (await unload(other, "hubbed")).status_code == 200
 
 

@@ -21,7 +21,7 @@ import pytest
 from adapters.content import check_content
 from adapters.manifest import AdapterManifest
 from ragtune.errors import UnknownName
-from ragtune.home import live_server
+from ragtune.home import live
 from ragtune.store import Database
 from ragtune.versions import Versions
 from tests.equivalence.harness import ADAPTERS, make_adapter, make_checkpoint
@@ -68,8 +68,8 @@ def ready(home: Path, process: "subprocess.Popen[bytes]") -> str:
     for _ in range(1200):
         assert process.poll() is None, "the server did not start"
         with suppress(httpx.TransportError):
-            if (url := live_server(home)) and httpx.get(f"{url}/readyz").status_code == 200:
-                return url
+            if (server := live(home)) and httpx.get(f"{server.url}/readyz").status_code == 200:
+                return server.url
         time.sleep(0.05)
     raise TimeoutError("the server did not become ready")
 

@@ -143,6 +143,14 @@ def test_a_name_that_leads_elsewhere_is_refused_before_a_byte_is_written(
     assert contents(target) == {}
 
 
+@pytest.mark.parametrize("make", [zipped, tarred])
+@pytest.mark.parametrize("name", [f"model{'x' * 250}.safetensors", f"{'ü' * 128}/adapter_config.json"])
+def test_a_name_that_no_file_can_have_is_refused(make: Make, name: str, take: Take, target: Path) -> None:
+    with pytest.raises(RefusedArtifact, match=r"the archive's member .* more than 255 bytes"):
+        take(make(ADAPTER | {name: b"x"}))
+    assert contents(target) == {}
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
@@ -252,6 +260,18 @@ def test_what_unpacks_to_more_than_the_limit_is_too_large(make: Make, take: Take
 def test_too_many_members_are_too_large(make: Make, take: Take) -> None:
     with pytest.raises(TooLarge, match="more than 20 members"):
         take(make({f"{number}.txt": b"" for number in range(21)}))
+
+
+def test_headers_about_members_count_as_members(take: Take, target: Path) -> None:
+    pax = tarfile.TarInfo("x")
+    pax.type, pax.size = tarfile.XGLTYPE, 15
+    header = pax.tobuf() + b"15 comment=no\n\n".ljust(512, b"\0")
+    take(header * 18 + tarred(ADAPTER))
+    for path in target.iterdir():
+        path.unlink()
+    with pytest.raises(TooLarge, match="more than 20 members, headers about them included"):
+        take(header * 19 + tarred(ADAPTER))
+    assert contents(target) == {}
 
 
 def test_a_list_of_members_that_would_fill_the_memory_is_not_read(take: Take) -> None:

@@ -12,6 +12,7 @@ from indexer.build import build_index
 from indexer.cli import index
 from indexer.store import Indexes
 from ragtune.audit import AuditLog, Entry
+from ragtune.audit_cli import audit
 from ragtune.store import Database
 from ragtune.template_cli import template
 from tests.fakes import LetterEmbedder
@@ -31,8 +32,23 @@ def test_the_newest_entry_comes_first(log: AuditLog) -> None:
     entries = [Entry(who=None, method="PUT", path=f"/{number}", status=401) for number in range(3)]
     for entry in entries:
         log.write(entry)
-    assert log.newest(10) == entries[::-1]
-    assert log.newest(2) == entries[:0:-1]
+    found = log.newest(10)
+    assert [entry.model_copy(update={"number": None}) for entry in found] == entries[::-1]
+    assert log.newest(2) == found[:2]
+
+
+def test_the_log_is_read_further_back_from_any_entry(tmp_path: Path, log: AuditLog) -> None:
+    for number in range(5):
+        log.command("key create", f"app-{number}")
+    found = log.newest(10)
+    assert log.newest(2, before=found[1].number) == found[2:4]
+    assert log.newest(9, before=found[-1].number) == []
+    assert log.newest(10**30, before=10**30) == found
+    runner = CliRunner(env={"RAGTUNE_HOME": str(tmp_path)})
+    shown = json.loads(runner.invoke(audit, ["--limit", "1", "--before", str(found[1].number), "--json"]).stdout)
+    assert shown == [found[2].model_dump()]
+    assert str(found[0].number) in runner.invoke(audit).stdout
+    assert "nothing was changed before number 1" in runner.invoke(audit, ["--before", "1"]).stderr
 
 
 @pytest.mark.parametrize("change", ["UPDATE audit SET who = 'nobody'", "DELETE FROM audit"])
@@ -46,6 +62,13 @@ def test_an_entry_can_neither_be_changed_nor_deleted(log: AuditLog, database: Da
 def test_a_path_that_goes_on_and_on_is_cut(log: AuditLog) -> None:
     log.write(Entry(who=None, method="DELETE", path="/v1/adapters/" + "x" * 60_000, status=401))
     assert len(log.newest(1)[0].path) == 512
+
+
+def test_a_path_with_escapes_of_a_terminal_is_listed_with_them_to_be_read(tmp_path: Path, log: AuditLog) -> None:
+    log.write(Entry(who=None, method="DELETE", path="/v1/adapters/\x1b[1A\x9b2K", status=401))
+    listed = CliRunner(env={"RAGTUNE_HOME": str(tmp_path)}).invoke(audit).stdout
+    assert "/v1/adapters/\\x1b[1A\\x9b2K" in listed
+    assert "\x1b" not in listed and "\x9b" not in listed
 
 
 def test_commands_that_change_the_home_themselves_are_written_down(

@@ -88,6 +88,7 @@ def test_a_home_without_templates_says_how_to_add_one(ragtune: Shell) -> None:
         (("template", "show", "brief@2"), "error: unknown version of template 'brief': '2'; known: 1\n"),
         (("template", "add", "rag", "FILE"), "error: template 'rag' is a reserved word of the mode language\n"),
         (("template", "add", "x", "/nowhere.toml"), "error: cannot read template /nowhere.toml: "),
+        (("template", "add", "x", "/\x1b[2Jx"), "error: cannot read template /\\x1b[2Jx: "),
     ],
 )
 def test_what_fails_exits_with_1_and_one_line_that_explains(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
 from ragtune.audit_cli import audit
 from ragtune.errors import InvalidRequest, UnknownName
@@ -139,6 +140,16 @@ def test_a_script_reads_the_key_from_json_and_the_list_without_it(runner: CliRun
     assert keys.check(made.pop("key")) is not None
     assert json.loads(runner.invoke(key, ["list", "--json"]).stdout) == [made]
     assert made["id"] in runner.invoke(key, ["list"]).stdout
+
+
+def test_a_key_that_cannot_be_written_down_is_not_made_and_not_shown(
+    runner: CliRunner, keys: Keys, tmp_path: Path
+) -> None:
+    with Database(tmp_path / "ragtune.db").write() as connection:
+        connection.execute(text("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no'); END"))
+    result = runner.invoke(key, ["create", "app", "--scope", "query"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert not keys.ever()
 
 
 def test_revoking_by_command_counts_at_once(runner: CliRunner, keys: Keys) -> None:

@@ -1,12 +1,14 @@
 """Names for whole modes: what they mean, what they meant before, and which names they may have."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from sqlalchemy import Pool, event
 
 from ragtune.errors import IncompatibleParts, InvalidRequest, UnknownName
-from ragtune.mode import Mode
+from ragtune.mode import Mode, Ref
 from ragtune.mode_aliases import KIND, ModeAliases
 from ragtune.store import Database
 from ragtune.versions import Versions
@@ -85,3 +87,31 @@ def test_an_alias_needs_the_version_it_pins_and_no_other(aliases: ModeAliases) -
         aliases.check_unused("a-lora", 2)
     for adapter, number in (("a-lora", 1), ("b-lora", 2)):
         aliases.check_unused(adapter, number)
+
+
+def test_a_change_takes_one_connection_also_where_it_is_refused(
+    tmp_path: Path, database: Database, aliases: ModeAliases
+) -> None:
+    """Two, one of them inside the other's transaction, can wait for each other where many change something at once."""
+    versions, taken = Versions(tmp_path, database, "adapter", Empty), list[object]()
+    aliases.set("best", Mode())
+    aliases.set("best", Mode.parse("rag"))
+
+    def checkout(connection: object, *_: object) -> None:
+        taken.append(connection)
+
+    event.listen(Pool, "checkout", checkout)
+    try:
+        for change in (
+            lambda: aliases.rollback("best", always),
+            lambda: aliases.remove("best"),
+            lambda: aliases.remove("bst"),
+            lambda: versions.forget(Ref("none")),
+            lambda: versions.rollback("none"),
+        ):
+            taken.clear()
+            with suppress(UnknownName):
+                change()
+            assert len(taken) == 1
+    finally:
+        event.remove(Pool, "checkout", checkout)

@@ -3,6 +3,8 @@
 import sqlite3
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,20 @@ def test_a_reader_sees_one_moment_while_others_write(path: Path) -> None:
         add(database, "a")
         assert connection.execute(text("SELECT count(*) FROM resource")).scalar_one() == before == 0
     assert count(database) == 1
+
+
+def test_a_reader_never_waits_for_writers_however_many_queue(path: Path) -> None:
+    database = Database(path)
+    with ThreadPoolExecutor(40) as writers:
+        with database.write():
+            queued = [writers.submit(add, database, str(number)) for number in range(40)]
+            time.sleep(0.3)  # until they all have a connection, and wait for their turn
+            started = time.monotonic()
+            assert count(database) == 0
+            assert time.monotonic() - started < 2
+        for each in queued:
+            each.result()
+    assert count(database) == 40
 
 
 def test_several_processes_may_open_a_new_home_at_the_same_moment(path: Path) -> None:

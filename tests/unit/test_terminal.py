@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ragtune.terminal import print_json, print_table, progress, say
+from ragtune.terminal import print_json, print_table, printable, progress, say, show
 from ragtune.wire import Usage
 
 Captured = pytest.CaptureFixture[str]
@@ -29,6 +29,29 @@ def test_a_table_shows_square_brackets_as_they_are(capsys: Captured) -> None:
     out = capsys.readouterr().out
     for text in ("[2]", "mode [x]", "[red]a[/red]", "see [1]"):
         assert text in out
+
+
+def test_text_that_others_wrote_cannot_move_the_cursor_or_hide_anything(capsys: Captured) -> None:
+    hostile = "a\x1b[2J\x9b1A\x07\r\u202eb\u2028"
+    say(hostile)
+    show(hostile)
+    print_table(("path",), [(hostile,)])
+    out, err = capsys.readouterr()
+    for sign in "\x1b\x9b\x07\r\u202e\u2028":
+        assert sign not in out + err
+    assert err == "a\\x1b[2J\\x9b1A\\x07\\r\\u202eb\\u2028\n"
+    assert out.count("a\\x1b[2J\\x9b1A") == 2
+
+
+def test_what_people_write_is_shown_as_it_is() -> None:
+    for text in (
+        "two\nlines\tand a tab",
+        "Überreichweite, 26\u00a0Monate",
+        "保証\u3000期間",
+        "👩\u200d💻",
+        "می\u200cخواهم",
+    ):
+        assert printable(text) == text
 
 
 def test_numbers_are_aligned_right(capsys: Captured) -> None:

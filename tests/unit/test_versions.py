@@ -3,6 +3,7 @@
 What `kill -9` leaves is in test_crashes.py.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from sqlalchemy import text
 from ragtune.errors import IncompatibleParts, InvalidRequest, StorageFull, UnknownName
 from ragtune.mode import Mode, Ref
 from ragtune.mode_aliases import KIND, ModeAliases
+from ragtune.pinned import Pinned
 from ragtune.store import Database
 from ragtune.versions import MANIFEST, Version, Versions
 
@@ -48,6 +50,20 @@ for time in range(times):
     with versions.staging() as folder:
         (folder / "content").write_text(f"{os.getpid()}-{time}")
         print(versions.publish(name, folder, Note(words=f"{os.getpid()}-{time}")).number, flush=True)
+"""
+
+STAGE_AND_WAIT = """
+import os, sys
+os.getpid = lambda: 2**22 + 1  # as in another container: here nobody has this number
+from pathlib import Path
+from pydantic import BaseModel
+from ragtune.store import Database
+from ragtune.versions import Versions
+
+home = Path(sys.argv[1])
+with Versions(home, Database(home / "ragtune.db"), "note", BaseModel).staging() as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
 """
 
 
@@ -278,6 +294,16 @@ def test_deleting_a_name_takes_its_aliases_and_what_it_meant_along(three: Versio
         three.rollback("a")
 
 
+def test_deleting_a_name_unpins_it_and_deleting_one_version_does_not(database: Database, three: Versions[Note]) -> None:
+    pinned, others = Pinned(database, "note"), Pinned(database, "other")
+    for each in (pinned, others):
+        each.add("a")
+    three.forget(Ref("a", "1"))
+    assert pinned.names() == ["a"]
+    three.forget(Ref("a"))
+    assert (pinned.names(), others.names()) == ([], ["a"])
+
+
 def test_a_version_that_was_forgotten_and_not_discarded_is_collected_at_the_next_start(
     tmp_path: Path, three: Versions[Note]
 ) -> None:
@@ -377,6 +403,29 @@ def test_a_crash_while_building_leaves_a_staging_folder_that_is_collected(
     with notes.staging() as mine:  # of a live process: stays
         notes.collect_orphans()
         assert folders(tmp_path) == [f".staging/{mine.name}"]
+
+
+def test_a_staging_folder_counts_by_whether_somebody_builds_in_it_and_not_by_a_process_number(
+    tmp_path: Path, notes: Versions[Note]
+) -> None:
+    """In a container the server is process 1 each time, and the numbers of another container mean nothing here."""
+    left = tmp_path / "store" / "note" / ".staging" / f"{os.getpid()}-left-by-a-killed-server"
+    left.mkdir(parents=True)
+    command = [sys.executable, "-c", STAGE_AND_WAIT, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as elsewhere:
+        assert elsewhere.stdout is not None
+        staged = Path(elsewhere.stdout.readline().strip())
+        assert notes.collect_staging() == [left]
+        assert staged.exists() and not left.exists()
+        elsewhere.kill()
+    assert notes.collect_staging() == [staged]
+    assert folders(tmp_path) == []
+
+
+def test_what_keeps_a_staging_folder_is_no_part_of_the_version(tmp_path: Path, notes: Versions[Note]) -> None:
+    version = publish(notes, "a", "one")
+    assert sorted(path.name for path in version.folder.iterdir()) == ["content", MANIFEST]
+    assert folders(tmp_path) == ["a/1"]
 
 
 def test_publishers_in_several_processes_get_distinct_numbers(tmp_path: Path, notes: Versions[Note]) -> None:
