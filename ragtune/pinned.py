@@ -13,10 +13,11 @@ class Pinned:
         self._kind = kind
 
     def add(self, name: str) -> None:
-        """Pin a name; again is no change."""
+        """Pin a name; again is no change, and neither is one that has no version (any more)."""
+        query = """INSERT OR IGNORE INTO pinned (kind, name)
+                   SELECT :kind, :name WHERE EXISTS (SELECT 1 FROM version WHERE kind = :kind AND name = :name)"""
         with self._database.write() as connection:
-            row = {"kind": self._kind, "name": name}
-            connection.execute(text("INSERT OR IGNORE INTO pinned (kind, name) VALUES (:kind, :name)"), row)
+            connection.execute(text(query), {"kind": self._kind, "name": name})
 
     def remove(self, name: str) -> None:
         """Unpin a name; one that is not pinned is no change."""
