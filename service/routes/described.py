@@ -61,3 +61,6 @@ class Rollback(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"alias": "prod"}, {}]})
 
     alias: str | None = Field(default=None, description="an alias; absent: what the name in the path means")
+
+
+THE_NAME = Rollback()  # what a request without a body asks for
