@@ -38,8 +38,8 @@ def add(name: str, source: Path, as_json: bool) -> None:
               ragtune adapter add support-lora support-lora.zip
 
     SOURCE is a folder that save_pretrained of PEFT or of transformers wrote, or an archive of one: a zip or a tar
-    (plain or gzipped) with one adapter, at its top or in one folder. A running service has it with the next request. RAGTUNE_ADAPTER_ROOTS binds HTTP only: whoever sits at this terminal may
-    name any folder.
+    (plain or gzipped) with one adapter, at its top or in one folder. A running service has it with the next request.
+    RAGTUNE_ADAPTER_ROOTS binds HTTP only: whoever sits at this terminal may name any folder.
     """
     from adapters.archive import unpack
     from adapters.base_model import locate_base_model

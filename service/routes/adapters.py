@@ -21,7 +21,7 @@ from service.parts import Parts
 from service.pinning import follow, pin, unpin
 from service.registering import register
 from service.removing import remove_adapter
-from service.routes.described import Deleted, Described, FromPath, Name, Rollback
+from service.routes.described import Deleted, Described, FromPath, GoesBack, Name
 
 PlainName = Annotated[str, PathParameter(description="a name, without a version", examples=["support-lora"])]
 AliasName = Annotated[str, PathParameter(description="what stands after the '@'", examples=["prod"])]
@@ -159,13 +159,13 @@ def router(parts: Parts) -> APIRouter:
         return Alias.of(alias, await asyncio.to_thread(parts.adapters.versions.remove_alias, name, alias))
 
     @routes.post("/{name}/rollback", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 413, 422, 507))
-    async def adapters_rollback(name: PlainName, body: Rollback | None = None) -> Described[AdapterManifest]:
+    async def adapters_rollback(name: PlainName, body: GoesBack) -> Described[AdapterManifest]:
         """Let `name`, or an alias of it, mean again what it meant before; answers with that. Again goes further.
 
         Without a body it is the name.
         """
         check_name(name, "adapter")
-        alias = ITSELF if body is None or body.alias is None else check_alias(body.alias)
+        alias = ITSELF if body.alias is None else check_alias(body.alias)
         meant = await asyncio.to_thread(parts.adapters.versions.rollback, name, alias)
         await follow(name, parts)
         return Described.of(meant)

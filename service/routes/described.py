@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
+from fastapi import Body
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -56,8 +57,11 @@ class FromPath(BaseModel):
 
 
 class Rollback(BaseModel):
-    """What is to go back."""
+    """What is to go back; no body is as good as an empty object."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"alias": "prod"}, {}]})
 
     alias: str | None = Field(default=None, description="an alias; absent: what the name in the path means")
+
+
+GoesBack = Annotated[Rollback, Body(default_factory=Rollback)]

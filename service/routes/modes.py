@@ -12,7 +12,7 @@ from ragtune.mode_aliases import ModeAlias
 from service.access import author, needs
 from service.documented import NAMED, refusals
 from service.parts import Parts
-from service.routes.described import AUTHOR, Rollback
+from service.routes.described import AUTHOR, GoesBack
 
 Alias = Annotated[str, PathParameter(description="the name of an alias", examples=["best"])]
 
@@ -96,12 +96,12 @@ def router(parts: Parts) -> APIRouter:
         return gone
 
     @routes.post("/{alias}/rollback", dependencies=[needs("adapters:write")], responses=refusals(*NAMED, 413, 422, 507))
-    async def modes_rollback(alias: Alias, body: Rollback | None = None) -> NamedMode:
+    async def modes_rollback(alias: Alias, body: GoesBack) -> NamedMode:
         """Let an alias mean again what it meant before; answers with that. Again goes further back.
 
         A body is not needed; the alias stands in the path.
         """
-        if body is not None and body.alias is not None:
+        if body.alias is not None:
             raise InvalidRequest("which alias goes back stands in the path; send {} or no body", param="alias")
         return NamedMode.of(await asyncio.to_thread(parts.catalog.rollback_alias, alias), parts)
 
