@@ -37,7 +37,7 @@ _PROMPTS = (
     "The warranty of a pump is 24 months from the day of delivery, unless",
     "Question: Which planet is the largest one?\nAnswer:",
 )
-_LONGEST = 32  # tokens of a prompt
+_LONGEST = 8  # tokens of a prompt: what is read wrongly shows at once, and a registration should be cheap
 _TRACED = 64  # numbers of each tensor that are looked at again afterwards
 
 
@@ -94,7 +94,8 @@ class Prober:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what PEFT warns of is checked below, and by the inspection
             try:
-                model = PeftModel.from_pretrained(_fork(self._model, [*own, *_written(stored)]), str(folder)).eval()
+                fork = _fork(self._model, [*own, *_written(stored)])
+                model = PeftModel.from_pretrained(fork, str(folder)).eval()
                 loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
             except Exception as error:
                 raise RefusedArtifact(f"PEFT cannot load it: {_first_line(error)}") from error
@@ -270,7 +271,12 @@ def _load(folder: Path) -> PreTrainedModel:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        folder,
+        dtype=torch.float32,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        attn_implementation="eager",
     )
     return model.eval().requires_grad_(False)
 

@@ -18,7 +18,7 @@ from ragtune.errors import RagtuneError, StorageFull
 if TYPE_CHECKING:
     from adapters.preparing import Preparing
 
-_NICE = 19
+_NICE = 5  # a fifth of a core beside a busy engine; at 19 it gets none at all while streams run (docs/log.md)
 log = logging.getLogger("ragtune.prover")
 
 
@@ -40,8 +40,6 @@ class Outcome(BaseModel):
 def main() -> None:
     """Serve jobs until stdin closes."""
     os.nice(_NICE)  # before the heavy imports
-    if hasattr(os, "SCHED_IDLE"):  # and only where nobody else wants the core: a nice process still gets its share
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     import torch
 
     from adapters.base_model import describe

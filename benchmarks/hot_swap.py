@@ -30,7 +30,7 @@ from adapters.base_model import locate_base_model
 from ragtune.demo.commands import Commands
 from ragtune.settings import Settings
 
-SLOTS, PERIOD, TOKENS, MARGIN = 16, 8.0, 56, 1e-3
+SLOTS, PERIOD, TOKENS, MARGIN = 16, 7.5, 96, 1e-3
 MODES = ("base", "steady-a", "steady-b+steady-soft", "swapped-a@1", "swapped-b@1", "steady-soft", "swapped-soft@1")
 
 

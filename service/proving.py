@@ -75,8 +75,10 @@ class ProverProcess:
             await self._end()  # it was just let go
         if self._process is None or self._process.returncode is not None:
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+            # A group of its own, so that Ctrl-C is ours to act on; no session of its own: Linux may give each session
+            # an equal share of the machine (autogroup), and then being nice counts for nothing outside of it.
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, stdout=PIPE, limit=_LINE, env=environment, start_new_session=True
+                *self._command, stdin=PIPE, stdout=PIPE, limit=_LINE, env=environment, process_group=0
             )
         return self._process
 

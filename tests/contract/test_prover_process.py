@@ -55,7 +55,7 @@ async def test_the_process_and_the_thread_say_the_same(
         assert manifest.proof is not None and not manifest.proof.inert
         manifests.append(manifest.model_copy(update={"proof": None}))
     assert manifests[0] == manifests[1]
-    assert process_of(prover).nice() == 19
+    assert process_of(prover).nice() == 5
 
 
 async def test_a_refusal_keeps_its_class_and_its_words_and_the_process(prover: ProverProcess, tmp_path: Path) -> None:
