@@ -4,7 +4,7 @@ The lanes are fine-tunes of the top quarter of the layers. 30 distinct requests,
 tokens each, end of sequence ignored, prefix cache cold, fp32, interleaved rounds, medians. In turn means: one engine
 with the base model and the LoRAs, then one with each fine-tuned checkpoint as its base model.
 
-    python benchmarks/lanes.py [--rounds 5] [--random-weights]
+    python benchmarks/lanes.py [--rounds 5]
 """
 
 import argparse
@@ -20,9 +20,9 @@ from pathlib import Path
 import psutil
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
-from adapters.base_model import BaseModelInfo, describe, locate_base_model
+from adapters.base_model import BaseModelInfo, locate_base_model
 from adapters.preparing import Preparing
 from ragtune.settings import Settings
 from ragtune.wire import Sampling
@@ -34,8 +34,6 @@ from service.engine.runner import BLOCK, Runner, choose_device
 from service.engine.scheduler import Scheduler
 
 EACH, PROMPT, NEW = 6, 32, 33
-SMOLLM2 = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9}
-SMOLLM2 |= {"num_key_value_heads": 3, "vocab_size": 49152, "max_position_embeddings": 8192}
 
 
 def checkpoint(base: BaseModelInfo, folder: Path, seed: int) -> Path:
@@ -61,6 +59,12 @@ def lora(base: BaseModelInfo, folder: Path, seed: int) -> Path:
     return folder
 
 
+def runner_of(folder: Path, device: torch.device) -> Runner:
+    """The engine's runner over a model folder."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return Runner(model.to(device), 1024, device)
+
+
 def run(runner: Runner, weights: list[AdapterRef | None], prompts: torch.Tensor) -> float:
     """Seconds from the first admission to the last token of one batch."""
     scheduler = Scheduler(KVBlocks(1024, BLOCK), step_tokens=512, max_running=64)
@@ -84,17 +88,11 @@ def main() -> None:
     """Interleaved rounds; the last line is the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--random-weights", action="store_true", help="SmolLM2's shape, seeded random weights")
     args = parser.parse_args()
     device = choose_device("auto")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        if args.random_weights:
-            torch.manual_seed(0)
-            LlamaForCausalLM(LlamaConfig(**SMOLLM2, tie_word_embeddings=True)).save_pretrained(folder / "base")
-            base = describe(folder / "base", folder / "cache", "random")
-        else:
-            base = locate_base_model(Settings.load())
+        base = locate_base_model(Settings.load())
         sources = {f"lane-{n}": checkpoint(base, folder / f"lane-{n}", n) for n in range(2)}
         sources |= {f"lora-{n}": lora(base, folder / f"lora-{n}", n) for n in range(2)}
         preparing, refs, own = Preparing(base), {}, {}
@@ -103,8 +101,8 @@ def main() -> None:
             manifest = preparing.prepare(source, folder / f"store-{mode}")
             refs[mode], own[mode] = staged_reference(mode, folder / f"store-{mode}", manifest), manifest.memory
         del preparing
-        runner = Runner.from_folder(base.folder, 1024, device)
-        alone = [Runner.from_folder(sources[mode], 1024, device) for mode in ("lane-0", "lane-1")]
+        runner = runner_of(base.folder, device)
+        alone = [runner_of(sources[mode], device) for mode in ("lane-0", "lane-1")]
         grown = []
         for mode in ("lora-0", "lora-1", "lane-0", "lane-1"):
             before = resident()
@@ -136,7 +134,7 @@ def main() -> None:
         "own_tensors_bytes": own["lane-0"],
         "process_grew_bytes": grown[2:],
     }
-    print(json.dumps(figures | {"device": str(device), "rounds": args.rounds, "random_weights": args.random_weights}))
+    print(json.dumps(figures | {"device": str(device), "rounds": args.rounds}))
 
 
 if __name__ == "__main__":

@@ -237,9 +237,12 @@ def joined(biases: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def _with(module: nn.Module, weight: Tensor) -> nn.Module:
-    """The same module with another weight, sharing everything else."""
+    """The same module with another weight, sharing everything else.
+
+    The weight is copied: as it was read, it would keep the whole file it comes from in memory.
+    """
     changed = copy.copy(module)
-    changed._parameters = {**module._parameters, "weight": nn.Parameter(weight, requires_grad=False)}
+    changed._parameters = {**module._parameters, "weight": nn.Parameter(weight.clone(), requires_grad=False)}
     return changed
 
 
