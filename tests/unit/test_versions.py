@@ -294,10 +294,17 @@ def test_deleting_a_name_takes_its_aliases_and_what_it_meant_along(three: Versio
         three.rollback("a")
 
 
-def test_deleting_a_name_unpins_it_and_deleting_one_version_does_not(database: Database, three: Versions[Note]) -> None:
+def test_deleting_a_name_unpins_it_and_deleting_one_version_does_not(
+    tmp_path: Path, database: Database, three: Versions[Note]
+) -> None:
+    other = Versions(tmp_path, database, "other", Note)
+    with other.staging() as folder:
+        other.publish("a", folder, Note(words="of another kind"))
     pinned, others = Pinned(database, "note"), Pinned(database, "other")
     for each in (pinned, others):
         each.add("a")
+        each.add("b")
+    assert pinned.names() == ["a"], "a name without a version cannot be pinned"
     three.forget(Ref("a", "1"))
     assert pinned.names() == ["a"]
     three.forget(Ref("a"))
