@@ -88,13 +88,13 @@ class Prober:
             logits: Tensor = model(input_ids=self._prompts).logits
         return logits[:, -self._prompts.shape[1] :]
 
-    def _with_peft(self, folder: Path, own: Iterable[str] = ()) -> PeftModel:
+    def _with_peft(self, folder: Path) -> PeftModel:
         """The adapter as PEFT applies it. Raises RefusedArtifact if PEFT cannot load it, or leaves a tensor over."""
         stored = load_file(folder / WEIGHTS_FILE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what PEFT warns of is checked below, and by the inspection
             try:
-                fork = _fork(self._model, [*own, *_written(stored)])
+                fork = _fork(self._model, _written(stored))
                 model = PeftModel.from_pretrained(fork, str(folder)).eval()
                 loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
             except Exception as error:
