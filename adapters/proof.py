@@ -8,14 +8,15 @@ their lane here, from PEFT itself, with every tensor of the file accounted for.
 import copy
 import json
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from peft import PeftModel, PeftType, get_peft_model_state_dict
+from peft import PeftConfig, PeftModel, PeftType, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ class Prober:
 
     def __init__(self, base: BaseModelInfo) -> None:
         self._base = base
+        self._layers: tuple[str, PeftModel] | None = None  # PEFT's, and the config they are of
 
     def prove(self, staged: Path, manifest: AdapterManifest, source: Path) -> AdapterManifest:
         """The manifest with its proof, and with the lane of a merged kind written into `staged`.
@@ -94,13 +96,31 @@ class Prober:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what PEFT warns of is checked below, and by the inspection
             try:
-                fork = _fork(self._model, _written(stored))
-                model = PeftModel.from_pretrained(fork, str(folder)).eval()
+                model = self._filled(folder, stored)
                 loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
             except Exception as error:
                 raise RefusedArtifact(f"PEFT cannot load it: {_first_line(error)}") from error
         _check_consumed(stored, loaded, model.peft_config["default"].peft_type == PeftType.LORA)
         self._check_embeddings(stored)
+        return model
+
+    def _filled(self, folder: Path, stored: dict[str, Tensor]) -> PeftModel:
+        """PEFT's model with the adapter loaded by PEFT.
+
+        Building its layers is half of what a probe costs, so a LoRA's stay for the next one of the same config, which
+        is loaded over it: the caller sees from the file that every tensor is the new one's.
+        """
+        written = self._base.shapes.keys() & {_parameter(name) for name in stored}
+        config = PeftConfig.from_pretrained(str(folder))
+        shape = json.dumps(config.to_dict(), sort_keys=True, default=sorted)
+        if self._layers is not None and self._layers[0] == shape and not written:
+            model = self._layers[1]
+            set_peft_model_state_dict(model, stored)
+            return model
+        self._layers = None
+        model = PeftModel.from_pretrained(_fork(self._model, written), str(folder)).eval()
+        if config.peft_type == PeftType.LORA and not written and not config.modules_to_save:
+            self._layers = shape, model
         return model
 
     def _check_embeddings(self, stored: dict[str, Tensor]) -> None:
@@ -122,9 +142,10 @@ class Prober:
         """Write the lane that PEFT's merging makes; returns the logits of before the merge, too."""
         model = self._with_peft(staged)
         reference = self._logits(model)
+        self._layers = None  # PEFT's layers are spent once they have merged
         lane = dict(_merged_layers(model))
         for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items():
-            parameter = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+            parameter = _parameter(name)
             if parameter in self._base.shapes:
                 lane[parameter] = tensor.detach().float()
         write_lane(staged, lane, "own" if f"{HEAD}.weight" in lane else "base")
@@ -145,7 +166,10 @@ class Prober:
             with torch.inference_mode():
                 after: Tensor = self._model(input_ids=self._prompts, past_key_values=DynamicCache(pairs)).logits
             return after
-        return self._logits(_apply(_fork(self._model), load_changes(staged)))
+        changes = load_changes(staged)
+        model = _fork(self._model) if changes.replaced else self._model
+        with _applied(model, changes):
+            return self._logits(model)
 
     def _compare(self, ours: Tensor, reference: Tensor, manifest: AdapterManifest) -> Proof:
         library = "transformers" if manifest.kind == "checkpoint" else "peft"
@@ -188,18 +212,21 @@ class _LowEmbedding:
         return output + self.pair.a.T[inputs[0]] @ self.pair.b.T * scale
 
 
-def _apply(model: PreTrainedModel, changes: WeightChanges) -> PreTrainedModel:
-    """`model` with the changes as the engine reads them, each written out plainly."""
+@contextmanager
+def _applied(model: PreTrainedModel, changes: WeightChanges) -> Iterator[None]:
+    """`model` with the changes as the engine reads them, each written out plainly. What is replaced, stays so."""
     for parameter, tensor in changes.replaced.items():
         module, _, name = parameter.rpartition(".")
         setattr(model.get_submodule(module), name, nn.Parameter(tensor.float(), requires_grad=False))
-    for module, pair in changes.pairs.items():
-        model.get_submodule(module).register_forward_hook(_Low(pair))
+    hooks: list[tuple[nn.Module, Callable[..., Tensor]]] = []
+    hooks += [(model.get_submodule(module), _Low(pair)) for module, pair in changes.pairs.items()]
     if changes.embedding is not None:
-        model.get_input_embeddings().register_forward_hook(_LowEmbedding(changes.embedding))
-    for module, bias in changes.added_biases.items():
-        model.get_submodule(module).register_forward_hook(_adds(bias))
-    return model
+        hooks.append((model.get_input_embeddings(), _LowEmbedding(changes.embedding)))
+    hooks += [(model.get_submodule(module), _adds(bias)) for module, bias in changes.added_biases.items()]
+    with ExitStack() as stack:
+        for layer, hook in hooks:
+            stack.callback(layer.register_forward_hook(hook).remove)
+        yield
 
 
 def _adds(bias: Tensor) -> Callable[[nn.Module, object, Tensor], Tensor]:
@@ -248,10 +275,9 @@ def _check_consumed(stored: dict[str, Tensor], loaded: dict[str, Tensor], biases
             raise RefusedArtifact(f"{WEIGHTS_FILE}: PEFT does not take {name} as it is")
 
 
-def _written(stored: dict[str, Tensor]) -> list[str]:
-    """The base model's own parameters that loading this file writes to."""
-    names = (name.removeprefix("base_model.model.").replace(".base_layer.", ".") for name in stored)
-    return [name for name in names if name.endswith((".weight", ".bias"))]
+def _parameter(name: str) -> str:
+    """The base model's own parameter that a tensor of a PEFT file may be for."""
+    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")
 
 
 def _trace(model: PreTrainedModel) -> Tensor:

@@ -35,7 +35,9 @@ class Settings(BaseModel):
     base_model: str = Field(default=EMBEDDED, description="'embedded', a local folder, or a hub id")
     embedding_model: str = Field(default=EMBEDDED, description="'embedded', a local folder, or a hub id")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(default=0, ge=0, description="torch threads of the engine; 0 means all cores")
+    threads: int = Field(
+        default=0, ge=0, description="torch threads of the engine; 0 means all cores, each bound to one"
+    )
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535)

@@ -34,8 +34,9 @@ from service.engine.messages import (
     Unload,
     Unpin,
 )
-from service.engine.runner import BLOCK, Runner, choose_device, choose_threads
+from service.engine.runner import BLOCK, Runner, choose_device
 from service.engine.scheduler import Scheduler
+from service.engine.threads import choose_threads, processors, use
 
 log = logging.getLogger("ragtune.engine")
 _LOADER_POLL = 0.002  # seconds between looks while only an adapter is being read
@@ -63,6 +64,7 @@ def run(pipe: Connection, settings: Settings, folder: Path) -> None:
 
 def start(settings: Settings, folder: Path) -> tuple[Engine, EngineInfo]:
     """Build the engine these settings describe."""
+    allowed = processors()
     device, threads = choose_device(settings.device), choose_threads(settings.threads)
     torch.manual_seed(0)
     blocks = KVBlocks(max(1, settings.kv_tokens // BLOCK), BLOCK)
@@ -70,7 +72,7 @@ def start(settings: Settings, folder: Path) -> tuple[Engine, EngineInfo]:
     longest = min(settings.max_model_len, runner.max_positions, blocks.total * BLOCK)
     step_tokens = max(settings.step_tokens, settings.max_running)  # every decoding row must find room in every step
     scheduler = Scheduler(blocks, step_tokens, settings.max_running, settings.prefix_cache)
-    loader = ThreadPoolExecutor(1, thread_name_prefix="adapter-loader")
+    loader = ThreadPoolExecutor(1, "adapter-loader", use, (allowed,))
     engine = Engine(scheduler, runner, loader, time.monotonic, longest, settings.adapter_memory)
     dtype = str(runner.dtype).removeprefix("torch.")
     return engine, EngineInfo(longest, str(device), dtype, threads, blocks.total * BLOCK, runner.vocab_size)

@@ -5,7 +5,6 @@ parametrised layers are ours. It returns the sampled token of every sequence who
 of the prompt tokens that were asked for.
 """
 
-import os
 from collections.abc import Generator, Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
@@ -297,13 +296,6 @@ def _scores(scoring: Items[tuple[Sequence, range]], logits: Tensor) -> dict[Sequ
 def choose_device(name: str) -> torch.device:
     """`auto` is CUDA where there is one."""
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def choose_threads(threads: int) -> int:
-    """Set torch's threads; 0 means the cores this process may use. Returns the number."""
-    chosen = threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(chosen)
-    return chosen
 
 
 def _segments(owners: Iterable[tuple[Sequence, int]]) -> list[Segment]:

@@ -78,6 +78,26 @@ def test_an_adapter_that_does_nothing_is_flagged(preparing: Preparing, tmp_path:
     assert proof is not None and proof.inert and proof.effect == 0
 
 
+def test_the_next_adapter_of_a_config_is_proved_by_its_own_tensors(base: BaseModelInfo, tmp_path: Path) -> None:
+    """PEFT's layers stay from one LoRA to the next of the same config; nothing of the first may."""
+    config = {"task_type": TASK, "r": 4, "target_modules": ["q_proj", "down_proj"]}
+    weak = save(LoraConfig(**config), tmp_path / "weak", 0.05)
+    strong = save(LoraConfig(**config), tmp_path / "strong", 0.2)
+    half = shutil.copytree(strong, tmp_path / "half")
+    rewrite(half, **{name: None for name in load_file(half / WEIGHTS) if "layers.0.mlp" in name})
+    dora = save(LoraConfig(**config, use_dora=True), tmp_path / "dora")
+    alone = {
+        source: prepare(Preparing(base), source, tmp_path / f"alone-{source.name}") for source in (weak, strong, dora)
+    }
+    preparing = Preparing(base)
+    for number, source in enumerate((weak, strong, dora, dora, weak, half, weak)):
+        staged = tmp_path / f"staged-{number}"
+        if source == half:
+            assert "incomplete" in refusal(preparing, half, staged)
+        else:
+            assert prepare(preparing, source, staged) == alone[source]
+
+
 def test_the_probe_leaves_the_base_model_as_it_was(preparing: Preparing, tmp_path: Path) -> None:
     """PEFT writes into the model it wraps; the next adapter must not be compared with that."""
     config = LoraConfig(task_type=TASK, r=4, target_modules=["q_proj", "embed_tokens"], modules_to_save=["norm"])
