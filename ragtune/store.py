@@ -89,11 +89,27 @@ def _pinned(connection: Connection) -> None:
     )
 
 
+def _jobs(connection: Connection) -> None:
+    for statement in (
+        """CREATE TABLE job (
+               number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+               resource TEXT NOT NULL, state TEXT NOT NULL, spec TEXT NOT NULL, author TEXT NOT NULL,
+               tenant TEXT NOT NULL, created TEXT NOT NULL, started TEXT, finished TEXT, progress TEXT, result TEXT,
+               error TEXT, cancel_requested TEXT, resumes TEXT)""",
+        "CREATE UNIQUE INDEX job_at_work ON job (resource) WHERE state IN ('queued', 'running')",
+        """CREATE TABLE job_event (
+               job TEXT NOT NULL, seq INTEGER NOT NULL, time TEXT NOT NULL, type TEXT NOT NULL, data TEXT NOT NULL,
+               PRIMARY KEY (job, seq)) WITHOUT ROWID""",
+    ):
+        connection.execute(text(statement))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (  # append only
     _resources_and_versions,
     _keys_and_audit,
     _pointers,
     _pinned,
+    _jobs,
 )
 
 
