@@ -92,6 +92,12 @@ def ask_to_stop(connection: Connection, job_id: str) -> None:
     connection.execute(text(query), {"id": job_id, "time": now()})
 
 
+def is_to_stop(connection: Connection, job_id: str) -> bool:
+    """Whether somebody asked for that."""
+    query = text("SELECT 1 FROM job WHERE id = :id AND cancel_requested IS NOT NULL")
+    return connection.execute(query, {"id": job_id}).first() is not None
+
+
 def events(connection: Connection, job_id: str, after: int) -> list[JobEvent]:
     """What happened to a job since the event `after`, oldest first."""
     query = text("SELECT seq, time, type, data FROM job_event WHERE job = :job AND seq > :after ORDER BY seq")

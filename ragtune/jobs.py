@@ -118,6 +118,11 @@ class Jobs:
                 job_table.move(connection, job_id, "cancelled")
             return self._find(connection, job_id, tenant)
 
+    def is_to_stop(self, job_id: str) -> bool:
+        """Whether somebody asked for the job to be cancelled."""
+        with self._database.read() as connection:
+            return job_table.is_to_stop(connection, job_id)
+
     def get(self, job_id: str, tenant: str = "") -> Job:
         """The job, as it is now. With a tenant, one of its own. Raises UnknownName with near matches."""
         with self._database.read() as connection:

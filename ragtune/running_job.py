@@ -67,8 +67,7 @@ class RunningJob:
     def is_to_stop(self) -> bool:
         """Whether somebody asked for it to be cancelled."""
         with self._database.read() as connection:
-            found = job_table.find(connection, self.job.id)
-        return found is not None and found.cancel_requested is not None
+            return job_table.is_to_stop(connection, self.job.id)
 
     def _write(self, connection: Connection) -> None:
         now = self._clock()
