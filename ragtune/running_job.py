@@ -49,7 +49,7 @@ class RunningJob:
 
     def check(self) -> None:
         """Raises Cancelled if the job is to stop. For where there is nothing to count."""
-        with self._database.write() as connection:
+        with self._database.write(lasting=False) as connection:
             self._write(connection)
             found = job_table.find(connection, self.job.id)
         if found is None or found.state != "running":

@@ -135,10 +135,15 @@ class Database:
             ) from error
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A write transaction: commits at the end, rolls back on any error. Raises StorageFull on a full disk."""
+    def write(self, *, lasting: bool = True) -> Iterator[Connection]:
+        """A write transaction: commits at the end, rolls back on any error. Raises StorageFull on a full disk.
+
+        What need not last may be lost with the machine's power, never with this process: it takes a third of a
+        millisecond instead of four.
+        """
         try:
             with self._engine.connect() as connection:
+                connection.execute(text(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}"))
                 connection.execute(text("BEGIN IMMEDIATE"))
                 yield connection
                 connection.commit()
@@ -180,5 +185,4 @@ def _configure(engine: Engine) -> None:
     def connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not open transactions of its own
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
