@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 
 import click
 
-from ragtune.errors import RagtuneError, UnknownName
+from ragtune.errors import Cancelled, RagtuneError, UnknownName
 from ragtune.terminal import printable
 
 GROUP = "ragtune.commands"
@@ -57,7 +57,7 @@ def main() -> None:
     """Entry point of the console script; always ends the process."""
     try:
         code = root(standalone_mode=False)  # with it, click would end an interrupted command with 1 itself
-    except RagtuneError as error:
+    except (RagtuneError, Cancelled) as error:
         click.echo(printable(f"error: {error.message}"), err=True)
         sys.exit(1)
     except click.ClickException as error:

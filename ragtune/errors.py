@@ -13,11 +13,14 @@
     ├── Overloaded                   429 overloaded
     ├── EngineFault                  500 engine_error
     ├── Unavailable                  503 unavailable
+    │   └── Interrupted              503 interrupted
     ├── DeadlineExceeded             504 deadline_exceeded
     └── StorageFull                  507 storage_full
 
 The HTTP handler, the engine loop and the command line are the only places that catch these. Each class carries the
 HTTP status, the OpenAI error `type` and the machine-readable `code`; the message says what to do about it.
+
+`Cancelled` stands beside the tree: it is no error, and passes through whatever catches errors.
 """
 
 import difflib
@@ -125,6 +128,12 @@ class Unavailable(RagtuneError):
     status, type, code = 503, "unavailable_error", "unavailable"
 
 
+class Interrupted(Unavailable):
+    """A job ended before it was done, and not by an error of its own: its process is gone, or it was cancelled."""
+
+    code = "interrupted"
+
+
 class DeadlineExceeded(RagtuneError):
     """The request's deadline passed before it was done."""
 
@@ -135,6 +144,17 @@ class StorageFull(RagtuneError):
     """The disk is full; nothing half-written stays."""
 
     status, type, code = 507, "server_error", "storage_full"
+
+
+class Cancelled(BaseException):
+    """Somebody asked for the job at hand to be cancelled; raised where it may stop.
+
+    No `Exception`, like asyncio's: what reports a broken document and goes on must not go on with this one.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 def by_code(code: str, message: str) -> RagtuneError:

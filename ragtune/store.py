@@ -89,11 +89,27 @@ def _pinned(connection: Connection) -> None:
     )
 
 
+def _jobs(connection: Connection) -> None:
+    for statement in (
+        """CREATE TABLE job (
+               number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+               resource TEXT NOT NULL, state TEXT NOT NULL, spec TEXT NOT NULL, author TEXT NOT NULL,
+               tenant TEXT NOT NULL, created TEXT NOT NULL, started TEXT, finished TEXT, progress TEXT, result TEXT,
+               error TEXT, cancel_requested TEXT, resumes TEXT)""",
+        "CREATE UNIQUE INDEX job_at_work ON job (resource) WHERE state IN ('queued', 'running')",
+        """CREATE TABLE job_event (
+               job TEXT NOT NULL, seq INTEGER NOT NULL, time TEXT NOT NULL, type TEXT NOT NULL, data TEXT NOT NULL,
+               PRIMARY KEY (job, seq)) WITHOUT ROWID""",
+    ):
+        connection.execute(text(statement))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (  # append only
     _resources_and_versions,
     _keys_and_audit,
     _pointers,
     _pinned,
+    _jobs,
 )
 
 
@@ -119,10 +135,15 @@ class Database:
             ) from error
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A write transaction: commits at the end, rolls back on any error. Raises StorageFull on a full disk."""
+    def write(self, *, lasting: bool = True) -> Iterator[Connection]:
+        """A write transaction: commits at the end, rolls back on any error. Raises StorageFull on a full disk.
+
+        What need not last may be lost with the machine's power, never with this process: it takes a third of a
+        millisecond instead of four.
+        """
         try:
             with self._engine.connect() as connection:
+                connection.execute(text(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}"))
                 connection.execute(text("BEGIN IMMEDIATE"))
                 yield connection
                 connection.commit()
@@ -164,5 +185,4 @@ def _configure(engine: Engine) -> None:
     def connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not open transactions of its own
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")

@@ -1,6 +1,7 @@
 """Who may do what. Nothing of a request is read before its key is known to be good for the route it asks for.
 
     needs("index:write")      on a route: the scope a key must have; the OpenAPI document shows it
+    needs("train", "eval")    any of these opens; the route then calls allow() with the one that what is named needs
     Doors(routers)            every route with its scope, made at start; a route that declares none stops the start
     Access                    the layer that checks, before the body is read
     tenant(request)           whose request it is, from then on
@@ -66,18 +67,18 @@ class Gate:
 
 
 class Doors:
-    """The routes, each with the scope it needs; None for one that is open to all."""
+    """The routes, each with the scopes any of which opens it; none for one that is open to all."""
 
     def __init__(self, routers: Iterable[APIRouter]) -> None:
         """Raises RuntimeError for a route that declares no scope, or two, and is not meant to be open."""
         self._doors = [_door(route) for router in routers for route in router.routes]
 
-    def needed(self, scope: Scope) -> str | None:
-        """What this request's route needs; None for an open route, or where there is no route."""
+    def needed(self, scope: Scope) -> tuple[str, ...]:
+        """What any of opens this request's route; nothing for an open route, or where there is no route."""
         for route, needed in self._doors:
             if route.matches(scope)[0] is Match.FULL:
                 return needed
-        return None
+        return ()
 
 
 class Access:
@@ -106,10 +107,15 @@ class Access:
             _check(caller, needed)
 
 
-def needs(scope: ScopeName) -> params.Depends:
-    """What a route's key must have, as one of the route's `dependencies`."""
-    depends: params.Depends = Security(_admitted, scopes=[scope])
+def needs(*scopes: ScopeName) -> params.Depends:
+    """What a route's key must have one of, as one of the route's `dependencies`."""
+    depends: params.Depends = Security(_admitted, scopes=scopes)
     return depends
+
+
+def allow(request: Request, scope: ScopeName) -> None:
+    """For a route that several scopes open, once it knows which it needs. Raises Forbidden without that one."""
+    _check(request.scope[_CALLER], (scope,))
 
 
 def known_caller(scope: Scope) -> Caller | None:
@@ -137,31 +143,30 @@ def is_loopback(address: str) -> bool:
 
 async def _admitted(request: Request, needed: SecurityScopes, _shown: Annotated[Any, Security(_SHOWN)]) -> None:
     """Once more, now that the route is certain: a route that `Access` took for another one, or let by, fails here."""
-    for scope in needed.scopes:
-        _check(request.scope[_CALLER], scope)
+    _check(request.scope[_CALLER], tuple(needed.scopes))
 
 
-def _check(caller: Caller, needed: str) -> None:
-    if not caller.may(needed):
+def _check(caller: Caller, needed: tuple[str, ...]) -> None:
+    if not any(caller.may(scope) for scope in needed):
+        wanted = " or ".join(map(repr, needed))
         raise Forbidden(
-            f"this needs a key with the scope {needed!r}, and the key of {caller.name!r} has only "
+            f"this needs a key with the scope {wanted}, and the key of {caller.name!r} has only "
             f"{', '.join(sorted(caller.scopes))}"
         )
 
 
-def _door(route: object) -> tuple[APIRoute, str | None]:
+def _door(route: object) -> tuple[APIRoute, tuple[str, ...]]:
     if not isinstance(route, APIRoute):
         raise RuntimeError(f"{route!r} declares no scope; only routes of FastAPI can")
     declared = [
-        scope
+        tuple(depends.scopes or ())
         for depends in route.dependencies
         if isinstance(depends, params.Security) and depends.dependency is _admitted
-        for scope in depends.scopes or ()
     ]
-    if len(declared) == 1:
+    if len(declared) == 1 and declared[0]:
         return route, declared[0]
     if not declared and route.path in PUBLIC:
-        return route, None
+        return route, ()
     raise RuntimeError(
         f"{sorted(route.methods or ())} {route.path} must declare one scope, as in dependencies=[needs('query')]"
     )

@@ -12,7 +12,20 @@ from service.documented import ALWAYS, describe, refusals
 from service.openai import completions, embeddings
 from service.openai.responses import ChatChunk
 from service.parts import Parts
-from service.routes import adapters, audit, engine, health, indexes, models, modes, query, templates, tokens, vllm
+from service.routes import (
+    adapters,
+    audit,
+    engine,
+    health,
+    indexes,
+    jobs,
+    models,
+    modes,
+    query,
+    templates,
+    tokens,
+    vllm,
+)
 
 _TAGS = [
     {"name": "openai", "description": "What OpenAI's clients speak; `model` is the mode."},
@@ -21,6 +34,7 @@ _TAGS = [
     {"name": "adapters", "description": "LoRAs, soft prompts and prefixes as versions behind a name."},
     {"name": "indexes", "description": "Knowledge indexes as versions behind a name."},
     {"name": "templates", "description": "Prompt templates as versions behind a name."},
+    {"name": "jobs", "description": "Long work: builds of indexes, later also training and evaluation."},
     {"name": "engine", "description": "What is in memory, and how busy it is."},
     {"name": "audit", "description": "Who changed something."},
     {"name": "modes", "description": "Aliases for whole modes."},
@@ -51,6 +65,7 @@ def create_app(parts: Parts) -> FastAPI:
         indexes.router(parts),
         templates.router(parts),
         modes.router(parts),
+        jobs.router(parts),
         engine.router(parts),
         audit.router(parts),
     )

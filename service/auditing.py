@@ -13,6 +13,7 @@ from ragtune.audit import AuditLog, Entry
 from service.access import Doors, known_caller
 
 log = logging.getLogger("ragtune.audit")
+_ASKS = ((), ("query",))  # what a route needs that changes nothing
 _GONE = 499  # the log's word for a client that did not wait
 
 
@@ -27,7 +28,7 @@ class Audited:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on; keep what changes something."""
-        if scope["type"] == "http" and scope["method"] != "GET" and self._doors.needed(scope) not in (None, "query"):
+        if scope["type"] == "http" and scope["method"] != "GET" and self._doors.needed(scope) not in _ASKS:
             await self._keep(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -85,6 +85,16 @@ def streamed(what: str, chunk: type[BaseModel]) -> Responses:
     return {200: {"description": description, "content": {"text/event-stream": stream}}}
 
 
+def events(what: str, example: str) -> Responses:
+    """The 200 of a route that answers with server-sent events only."""
+    schema = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+        "required": ["data"],
+    }
+    return {200: {"description": what, "content": {"text/event-stream": {"itemSchema": schema, "example": example}}}}
+
+
 def describe(app: FastAPI, chunk: type[BaseModel]) -> None:
     """Make the document on demand, with the `chunk` of streams that no route returns as such.
 

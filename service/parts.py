@@ -11,6 +11,7 @@ from adapters.tokenizer import Tokenizer
 from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.audit import AuditLog
+from ragtune.jobs import Jobs
 from ragtune.settings import Settings
 from ragtune.templates import Templates
 from service.access import Gate
@@ -18,6 +19,7 @@ from service.catalog import Catalog
 from service.engine.client import Stream
 from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Generation
 from service.pins import Pins
+from service.working import Workers
 
 
 class Engine(Protocol):
@@ -93,5 +95,7 @@ class Parts:
     preparer: Preparer
     gate: Gate
     audit: AuditLog
+    jobs: Jobs
+    workers: Workers
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     pins: Pins = field(default_factory=Pins)

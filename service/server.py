@@ -20,6 +20,7 @@ from indexer.store import Indexes
 from ragtune.audit import AuditLog
 from ragtune.errors import InvalidRequest, RagtuneError
 from ragtune.home import announce
+from ragtune.jobs import Jobs
 from ragtune.keys import Keys
 from ragtune.mode_aliases import ModeAliases
 from ragtune.settings import Settings
@@ -35,6 +36,7 @@ from service.parts import Parts
 from service.pinning import pin_all
 from service.proving import ProverProcess
 from service.starting import Doorway
+from service.working import Workers
 
 _LAST_BYTES = 5  # seconds for answers that were finished, or given up, but not sent yet
 _LOADER = Aside(1, "loader")  # a model that is being downloaded keeps nobody from ending
@@ -138,6 +140,8 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
     indexes, templates = Indexes(settings.home, database), Templates(settings.home, database)
     for versions in (adapters.versions, indexes.versions, templates.versions):
         versions.collect_orphans()
+    jobs = Jobs(database, settings.home)
+    jobs.recover()
     tokenizer = load_tokenizer(base.folder)
     await asyncio.to_thread(lambda: tokenizer.longest)  # half a second that no request should wait for
     starting = asyncio.create_task(EngineClient.start(settings, base.folder))
@@ -162,6 +166,8 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
         preparer=ProverProcess(base, settings.cache),
         gate=gate,
         audit=AuditLog(database),
+        jobs=jobs,
+        workers=Workers(jobs, settings.home),
     )
     await pin_all(parts)
     return parts
@@ -172,6 +178,7 @@ async def _unload(loading: asyncio.Task[Parts]) -> None:
     loading.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):  # why it failed was raised where it was awaited first
         parts = await loading
+        await parts.workers.close()
         await parts.preparer.close()
         await parts.engine.close()
 

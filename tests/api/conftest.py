@@ -22,6 +22,7 @@ from indexer.build import build_index
 from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.audit import AuditLog
+from ragtune.jobs import Jobs
 from ragtune.keys import Keys
 from ragtune.mode_aliases import ModeAliases
 from ragtune.settings import Settings
@@ -31,6 +32,7 @@ from service.access import Gate
 from service.app import create_app
 from service.catalog import Catalog
 from service.parts import Engine, Parts
+from service.working import Workers
 from tests.equivalence.harness import make_adapter
 from tests.fakes import EchoEngine, LetterEmbedder, ThreadPreparer
 from tests.tiny import save_tiny, tiny_model
@@ -124,6 +126,7 @@ def make_parts(
         changed = settings.model_copy(update=changes)
         adapters = Adapters(settings.home, database, base, changed.adapter_roots)
         indexes, templates = Indexes(settings.home, database), Templates(settings.home, database)
+        jobs = Jobs(database, settings.home)
         return Parts(
             settings=changed,
             base=base,
@@ -137,6 +140,8 @@ def make_parts(
             preparer=preparer,
             gate=gate or Gate(Keys(database), loopback=True),
             audit=AuditLog(database),
+            jobs=jobs,
+            workers=Workers(jobs, settings.home),
         )
 
     return make

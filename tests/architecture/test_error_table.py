@@ -19,6 +19,7 @@ TABLE = {  # code: (status, type), as the HTTP surface documents them
     "overloaded": (429, "overloaded_error"),
     "engine_error": (500, "server_error"),
     "unavailable": (503, "unavailable_error"),
+    "interrupted": (503, "unavailable_error"),
     "deadline_exceeded": (504, "server_error"),
     "storage_full": (507, "server_error"),
 }

@@ -33,6 +33,7 @@ from indexer.store import Indexes
 from ragtune.audit import AuditLog
 from ragtune.errors import RefusedArtifact, UnknownName
 from ragtune.examples import Example
+from ragtune.jobs import Jobs
 from ragtune.keys import Keys
 from ragtune.mode_aliases import ModeAliases
 from ragtune.prompt import Message
@@ -46,6 +47,7 @@ from service.access import Gate
 from service.catalog import Catalog
 from service.parts import Parts
 from service.pipeline import Ask, prepare_all
+from service.working import Workers
 from tests.fakes import EchoEngine, LetterEmbedder, ThreadPreparer
 from tests.tiny import FAMILIES, save_tiny
 
@@ -235,7 +237,9 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     catalog = Catalog(base, adapters, indexes, templates, ModeAliases(database), None)
     gate, audit = Gate(Keys(database), loopback=True), AuditLog(database)
     stores = (adapters, indexes, templates)
-    parts = Parts(settings, base, tokenizer, *stores, catalog, retriever, engine, preparer, gate, audit)
+    jobs = Jobs(database, settings.home)
+    workers = Workers(jobs, settings.home)
+    parts = Parts(settings, base, tokenizer, *stores, catalog, retriever, engine, preparer, gate, audit, jobs, workers)
 
     asked = [Example(id=letter, query=f"{letter}{letter}?", answers=("x",)) for letter in "abf"]
     search = partial(retriever.search, index, top_k=settings.top_k)

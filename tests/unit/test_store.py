@@ -153,3 +153,12 @@ def test_a_file_that_is_no_database_is_refused_by_name(path: Path) -> None:
     path.write_bytes(b"this is no database, whatever it is called" * 100)
     with pytest.raises(InvalidRequest, match=r"cannot use .*ragtune\.db: file is not a database"):
         Database(path)
+
+
+def test_only_what_need_not_last_is_written_without_waiting_for_the_disk(path: Path) -> None:
+    database = Database(path)
+    for lasting, level in ((False, 1), (True, 2), (False, 1)):
+        with database.write(lasting=lasting) as connection:
+            assert connection.execute(text("PRAGMA synchronous")).scalar_one() == level
+    with database.write() as connection:
+        assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2

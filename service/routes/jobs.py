@@ -1,0 +1,121 @@
+"""/v1/jobs: list, show, watch and cancel the long work of this home, whoever does it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi import Path as PathParameter
+from starlette.responses import Response
+
+from ragtune.job import SCOPES, Job, JobEvent, Kind, State
+from service.access import allow, needs, tenant
+from service.disconnect import EventStream
+from service.documented import NAMED, events, refusals
+from service.errors import as_event
+from service.parts import Parts
+
+_POLL = 0.25  # seconds
+_MOST = 2**63 - 1  # SQLite has no larger number
+_EXAMPLE = """id: 3
+event: progress
+data: {"stage":"embedding","done":512,"total":2048,"unit":"passages","percent":25.0,"rate":44.8,"eta_seconds":34.3}
+
+: keep-alive
+
+id: 4
+event: state
+data: {"state":"succeeded","result":{"version":"handbook@4"},"error":null}
+
+"""
+
+JobId = Annotated[str, PathParameter(alias="id", description="the id of a job", examples=["job-4f2a91c07d"])]
+Limit = Annotated[int, Query(ge=1, le=1000, description="jobs at most")]
+OfKind = Annotated[Kind | None, Query(description="only jobs of this kind")]
+OfResource = Annotated[
+    str | None, Query(description="only jobs on this resource", max_length=256, examples=["index:handbook"])
+]
+InState = Annotated[State | None, Query(description="only jobs in this state")]
+After = Annotated[
+    int,
+    Header(
+        alias="Last-Event-ID", ge=0, le=_MOST, description="the id of the last event that is known; later ones follow"
+    ),
+]
+
+
+def router(parts: Parts) -> APIRouter:
+    """/v1/jobs."""
+    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+    @routes.get("", dependencies=[needs("query")], responses=refusals(400))
+    async def jobs_list(
+        request: Request,
+        kind: OfKind = None,
+        resource: OfResource = None,
+        state: InState = None,
+        limit: Limit = 100,
+    ) -> list[Job]:
+        """Jobs at work and those that have ended lately, newest first. A key with a tenant sees those of its tenant."""
+        return await asyncio.to_thread(
+            parts.jobs.newest, limit, kind=kind, resource=resource, state=state, tenant=tenant(request)
+        )
+
+    @routes.get("/{id}", dependencies=[needs("query")], responses=refusals(*NAMED))
+    async def jobs_get(job_id: JobId, request: Request) -> Job:
+        """A job: its state, how far it is, what it made, or why it failed."""
+        return await asyncio.to_thread(parts.jobs.get, job_id, tenant(request))
+
+    @routes.get(
+        "/{id}/events",
+        dependencies=[needs("query")],
+        response_class=Response,
+        responses=refusals(*NAMED)
+        | events("Progress and states as they come. The last event is the job's last state.", _EXAMPLE),
+    )
+    async def jobs_events(job_id: JobId, request: Request, after: After = 0) -> Response:
+        """What happens to a job, from its beginning or after the event `Last-Event-ID`, to its end.
+
+        The stream may also end because the service does; connect again then, as an EventSource does by itself.
+        """
+        await asyncio.to_thread(parts.jobs.get, job_id, tenant(request))
+        return EventStream(_told(request, job_id, after, parts), lambda: None)
+
+    @routes.post("/{id}/cancel", dependencies=[needs(*SCOPES.values())], responses=refusals(*NAMED, 422, 507))
+    async def jobs_cancel(job_id: JobId, request: Request) -> Job:
+        """Cancel a job, which needs the scope that starts one of its kind; answers with the job as it is then.
+
+        A queued one has ended at once, one that runs ends soon.
+        """
+        job = await asyncio.to_thread(parts.jobs.get, job_id, tenant(request))
+        allow(request, SCOPES[job.kind])
+        return await asyncio.to_thread(parts.jobs.cancel, job_id, tenant(request))
+
+    return routes
+
+
+async def _told(request: Request, job_id: str, after: int, parts: Parts) -> AsyncGenerator[str]:
+    clock, ended = asyncio.get_running_loop().time, False
+    silent_since = clock()
+    try:
+        while not ended and not parts.lifecycle.draining:
+            ended, happened = await asyncio.to_thread(_look, parts, job_id, after)
+            for event in happened:
+                after = event.seq
+                yield f"id: {event.seq}\nevent: {event.type}\ndata: {event.data.model_dump_json()}\n\n"
+            if happened:
+                silent_since = clock()
+            elif clock() - silent_since >= parts.settings.keep_alive:
+                silent_since = clock()
+                yield ": keep-alive\n\n"
+            if not ended:
+                await asyncio.sleep(_POLL)
+    except Exception as error:  # noqa: BLE001 - the border: headers are out, so it must travel as an event
+        yield f"event: error\ndata: {as_event(request, error).model_dump_json()}\n\n"
+
+
+def _look(parts: Parts, job_id: str, after: int) -> tuple[bool, list[JobEvent]]:
+    """Whether the job has ended, and what happened since; of one that has, its last event in any case."""
+    ended = parts.jobs.get(job_id).ended  # before the events, so that the last one is among them
+    happened = parts.jobs.events(job_id, after)
+    return ended, happened or (parts.jobs.events(job_id)[-1:] if ended else [])
