@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from importlib.metadata import version as library_version
 from pathlib import Path
 
-from indexer.documents import Document, read_documents
+from indexer.documents import Document
 from indexer.embedding import TextEmbedder, load_embedder
+from indexer.reading import read_documents
 from indexer.search import write
 from indexer.split import Piece, split
 from indexer.store import Indexes, IndexManifest
