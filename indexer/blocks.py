@@ -83,12 +83,18 @@ class _Outline:
         yield from self._section(path, self._tokens[begin:], (at, len(self._text)))
 
     def _section(self, path: dict[int, str], tokens: Sequence[Token], span: Span) -> Iterator[Section]:
-        while tokens and tokens[0].type == "hr" and tokens[0].map:
-            span, tokens = (self._lines[tokens[0].map[1]], span[1]), tokens[1:]
-        while tokens and tokens[-1].type == "hr" and tokens[-1].map:
-            span, tokens = (span[0], self._lines[tokens[-1].map[0]]), tokens[:-1]
+        while tokens and (rule := self._rule(tokens[0])) and not self._text[span[0] : rule[0]].strip():
+            span, tokens = (rule[1], span[1]), tokens[1:]
+        while tokens and (rule := self._rule(tokens[-1])) and not self._text[rule[1] : span[1]].strip():
+            span, tokens = (span[0], rule[0]), tokens[:-1]
         if blocks := tuple(self._blocks(tokens, 0, span)):
             yield Section(_titled(self._document, path), blocks)
+
+    def _rule(self, token: Token) -> Span | None:
+        """The span of a horizontal rule."""
+        if token.type != "hr" or token.level or token.map is None:
+            return None
+        return self._lines[token.map[0]], self._lines[token.map[1]]
 
     def _blocks(self, tokens: Sequence[Token], level: int, span: Span) -> Iterator[Block]:
         """The blocks at one level. Each reaches to the next, so that what the parser takes for no block is kept."""

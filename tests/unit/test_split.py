@@ -166,7 +166,9 @@ def test_spans_are_exact_ordered_within_the_limit_and_lose_no_text(
     assert all(not b.gap.strip() for b in pieces)
     for run in uncovered(text, pieces):
         for i, line in enumerate(run):
-            assert structured and (HEADING_OR_RULE.fullmatch(line) or any(map(UNDERLINE.fullmatch, run[i + 1 :])))
+            assert structured and (
+                not line.strip() or HEADING_OR_RULE.fullmatch(line) or any(map(UNDERLINE.fullmatch, run[i + 1 :]))
+            )
 
 
 def uncovered(text: str, pieces: list[Piece]) -> list[list[str]]:
@@ -177,9 +179,9 @@ def uncovered(text: str, pieces: list[Piece]) -> list[list[str]]:
         held = any(p.start < at + len(line) and at < p.end for p in pieces)
         whole = all(c.isspace() or any(p.start <= at + i < p.end for p in pieces) for i, c in enumerate(line))
         assert whole or not held
-        if whole:
+        if held or not line.strip(" \t"):
             runs.append([])
-        else:
+        elif not whole or runs[-1]:
             runs[-1].append(line)
         at += len(line) + 1
     return runs
