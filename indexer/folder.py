@@ -1,6 +1,5 @@
 """What a folder holds for an index: the files of a format we read, by name, and a Problem for all that is left out."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,23 +38,23 @@ class _Walk:
 
     def files(self) -> Iterator[tuple[str, Path] | Problem]:
         """What is found, and then what was passed over."""
-        yield from self._below(self._root)
+        waiting = self._children(self._root)
+        while waiting:
+            path = waiting.pop()
+            try:
+                if path.name.startswith("."):
+                    self._hidden += 1
+                elif path.is_dir() and not path.is_symlink():
+                    waiting += self._children(path)
+                else:
+                    yield from self._one(path)
+            except OSError as error:
+                yield Problem(source=self._name(path), reason=f"cannot be looked at: {error.strerror}")
         yield from self._left_out()
 
-    def _below(self, folder: Path) -> Iterator[tuple[str, Path] | Problem]:
-        try:
-            with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries)
-        except OSError as error:
-            yield Problem(source=self._name(folder), reason=f"cannot be looked into: {error.strerror}")
-            return
-        for path in (folder / name for name in names):
-            if path.name.startswith("."):
-                self._hidden += 1
-            elif path.is_dir() and not path.is_symlink():
-                yield from self._below(path)
-            else:
-                yield from self._one(path)
+    def _children(self, folder: Path) -> list[Path]:
+        """The last first."""
+        return sorted(folder.iterdir(), reverse=True)
 
     def _one(self, path: Path) -> Iterator[tuple[str, Path] | Problem]:
         name = self._name(path)
