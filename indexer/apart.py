@@ -14,10 +14,6 @@ from ragtune.errors import RefusedArtifact
 _GRACE = 5  # seconds after which a process whose starter is gone ends itself
 
 
-class _Died(RefusedArtifact):
-    """The process ended over a file."""
-
-
 class ReadingProcess:
     """Started when it is first needed, kept for many files, ended and started anew when one exceeds its limits."""
 
@@ -32,14 +28,15 @@ class ReadingProcess:
     def read(self, file_format: str, path: Path, name: str) -> list[Document | Problem]:
         """What the file holds. Raises RefusedArtifact if reading it takes too long, or kills the process."""
         used = self._process is not None
-        try:
-            return self._ask(file_format, path, name)
-        except _Died:
-            if not used:
-                raise
-            return self._ask(file_format, path, name)  # perhaps of what earlier files have left behind
+        answer = self._ask(file_format, path, name)
+        if isinstance(answer, str) and used:
+            answer = self._ask(file_format, path, name)  # it may have died of what earlier files left behind
+        if isinstance(answer, str):
+            raise RefusedArtifact(answer)
+        return answer
 
-    def _ask(self, file_format: str, path: Path, name: str) -> list[Document | Problem]:
+    def _ask(self, file_format: str, path: Path, name: str) -> list[Document | Problem] | str:
+        """What the file holds, or why the process died over it."""
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
         late = threading.Event()
@@ -66,8 +63,8 @@ class ReadingProcess:
         if late.is_set():
             raise RefusedArtifact(f"took longer than {self._seconds:g} seconds to read; split it, or save it anew")
         if process.returncode == OUT_OF_MEMORY:
-            raise _Died("needs more memory than a file may take; split it")
-        raise _Died("ended the process that reads it; split it, or save it anew")
+            return "needs more memory than a file may take; split it"
+        return "ended the process that reads it; split it, or save it anew"
 
     def close(self) -> None:
         """End the process."""
