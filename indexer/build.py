@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from importlib.metadata import version as library_version
 from pathlib import Path
 
-from indexer.documents import Document, read_documents
+from indexer.documents import Document
 from indexer.embedding import TextEmbedder, load_embedder
+from indexer.reading import read_documents
 from indexer.search import write
 from indexer.split import Piece, split
 from indexer.store import Indexes, IndexManifest
@@ -28,7 +29,7 @@ from ragtune.terminal import progress, say
 from ragtune.versions import Version
 from ragtune.wire import Passage
 
-SPLITTER = 1  # raise it when `split` changes what it produces
+SPLITTER = 2  # raise it when `split` changes what it produces
 MAX_TOKENS = 150
 _LIBRARIES = ("faiss-cpu", "sentence-transformers", "torch")
 
@@ -61,7 +62,7 @@ def build_index(
     limit = min(max_tokens, embedder.window)
     if existing := _same(indexes, name, corpus, limit, embedder):
         return Built(existing, unchanged=True)
-    pieces = [piece for document in documents for piece in split(document, embedder.count, limit)]
+    pieces = [piece for document in documents for piece in split(document, embedder.offsets, limit)]
     vectors = embedder.encode([piece.embedded_text for piece in pieces], embedding(len(pieces)) if embedding else None)
     with indexes.versions.staging() as folder:
         write(folder, _passages(pieces), vectors)

@@ -44,6 +44,9 @@ class TextEmbedder(Protocol):
     def count(self, text: str) -> int:
         """Tokens of `text`, special tokens not counted."""
 
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """The character span of each token of `text`, in order; special tokens left out."""
+
     def encode(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
         """(len(texts), dimension) vectors of length 1; `advance` hears of each batch done."""
 
@@ -66,10 +69,17 @@ class Embedder:
         self.dimension = int(self._model.get_embedding_dimension() or 0)
         self.window = int(self._model.max_seq_length or 512) - 2
         self._tokenizer = self._model.tokenizer
+        if not self._tokenizer.is_fast:
+            raise Unavailable(f"the embedding model {model} has no fast tokenizer, which tells where a token lies")
 
     def count(self, text: str) -> int:
         """Tokens of `text`, special tokens not counted."""
         return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """The character span of each token of `text`, in order; special tokens left out."""
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return list(encoded["offset_mapping"])
 
     def encode(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
         """(len(texts), dimension) vectors of length 1. Texts of like length go together, so little is padded."""

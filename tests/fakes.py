@@ -1,6 +1,7 @@
 """Fakes with behaviour: an engine that echoes, and an embedder whose vectors can be computed by eye."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -48,6 +49,10 @@ class LetterEmbedder:
     def count(self, text: str) -> int:
         """Words."""
         return len(text.split())
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where the words lie."""
+        return [match.span() for match in re.finditer(r"\S+", text)]
 
     def encode(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
         """(len(texts), 27)."""
