@@ -88,7 +88,7 @@ def as_built(texts: Texts, folder: Path, embedder: TextEmbedder) -> Version[Inde
 def rankings(
     retriever: Retriever, version: Version[IndexManifest], queries: Mapping[str, str], method: Method
 ) -> Iterator[tuple[str, list[str]]]:
-    """For each query up to 100 documents, by the best of their passages."""
+    """For each query the documents of the 100 best passages, by the best passage of each."""
     for name, query in queries.items():
         found = retriever.search(version, Search(query=query, method=method, top_k=100))
         yield name, list(dict.fromkeys(passage.document for passage in found))
