@@ -1,7 +1,8 @@
 """What a search adds to a request at 100,000 passages: all of `Retriever.search` but embedding the query.
 
 Random vectors of length 1 and passages of random words; half of them belong to a tenant. Each search has a new query.
-The last line is JSON, in milliseconds: p50 and p99 for each method alone and beside seven others, and for opening.
+The last line is JSON, in milliseconds: p50 and p99 for each method alone and beside seven others, and for opening; and
+of one bare product of the matrix and a vector in NumPy, which tells how busy the machine is.
 
     python benchmarks/exact_search.py [--passages 100000] [--dimension 384] [--searches 200]
 """
@@ -83,6 +84,11 @@ def timed(search: Callable[[Search], object], asked: list[Search], threads: int)
     return round(float(np.percentile(took, 50)), 2), round(float(np.percentile(took, 99)), 2)
 
 
+def bare(matrix: Vectors, times: int) -> tuple[float, float]:
+    """p50 and p99 of the least there is to do."""
+    return timed(lambda _: matrix @ matrix[0], [Search(query="")] * times, 1)
+
+
 def main() -> None:
     """Build, open, search."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -92,6 +98,7 @@ def main() -> None:
     args = parser.parse_args()
     embedder = RandomEmbedder(args.dimension)
     figures: dict[str, float] = {"passages": args.passages}
+    figures["bare_product_p50_ms"], _ = bare(embedder.encode([""] * args.passages), args.searches)
     with tempfile.TemporaryDirectory() as folder:
         version = made(Path(folder), embedder, args.passages)
         retriever = Retriever(embedder)

@@ -67,7 +67,7 @@ def test_any_pieces_of_a_section_join_to_exact_spans(
 ) -> None:
     pieces: list[Found] = []
     for a, b in pairwise(borders):
-        start = max(0, a - overlap) if pieces else a
+        start = max(pieces[-1].start, a - overlap) if pieces else a  # none begins before the one before it
         while not overlap and start < b - 1 and text[start].isspace():
             start += 1  # white space between two pieces belongs to neither
         before = pieces[-1].end if pieces else start
