@@ -26,8 +26,11 @@ from adapters.techniques import load_base, reload, save, wrap
 from adapters.tokenizer import Tokenizer, load_tokenizer
 from adapters.training_loop import Step, batch_loss, plan, train
 from indexer.embedding import load_embedder
+from indexer.record import Found
+from indexer.rerank import load_reranker
 from indexer.retriever import Retriever
-from indexer.store import Indexes
+from indexer.search import Search as Asked
+from indexer.store import Indexes, IndexManifest
 from ragtune.errors import RagtuneError, RefusedArtifact
 from ragtune.mode import Mode, Ref
 from ragtune.prompt import rendering_hash
@@ -104,13 +107,20 @@ def _resolve(recipe: Recipe, settings: Settings, database: Database) -> Context:
     search: Search | None = None
     if index is not None:
         say(f"retrieving passages from {index} for every example ...")
-        search = partial(Retriever(load_embedder(settings)).search, index, top_k=recipe.top_k or settings.top_k)
+        search = partial(_search, Retriever(load_embedder(settings), load_reranker(settings)), index, recipe, settings)
     return Context(
         template=template.manifest.template if template else Template(),
         template_version=str(template) if template else None,
         index_version=str(index) if index else None,
         search=search,
     )
+
+
+def _search(
+    retriever: Retriever, index: Version[IndexManifest], recipe: Recipe, settings: Settings, query: str
+) -> list[Found]:
+    """As the service searches under these settings, but for the recipe's `top_k`."""
+    return retriever.search(index, Asked.under(settings, query, recipe.top_k))
 
 
 def _report(rendered: Rendered) -> None:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from importlib.metadata import version as library_version
 from pathlib import Path
 
-from indexer.documents import Document
+from indexer.contents import write
+from indexer.documents import Document, read_documents
 from indexer.embedding import TextEmbedder, load_embedder
-from indexer.reading import read_documents
-from indexer.search import write
+from indexer.lexical import ANALYSIS
+from indexer.record import IndexedDocument, Record
 from indexer.split import Piece, split
 from indexer.store import Indexes, IndexManifest
 from ragtune.errors import RagtuneError
@@ -27,9 +28,8 @@ from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.terminal import progress, say
 from ragtune.versions import Version
-from ragtune.wire import Passage
 
-SPLITTER = 2  # raise it when `split` changes what it produces
+SPLITTER = 1  # raise it when `split` changes what it produces
 MAX_TOKENS = 150
 _LIBRARIES = ("faiss-cpu", "sentence-transformers", "torch")
 
@@ -62,10 +62,10 @@ def build_index(
     limit = min(max_tokens, embedder.window)
     if existing := _same(indexes, name, corpus, limit, embedder):
         return Built(existing, unchanged=True)
-    pieces = [piece for document in documents for piece in split(document, embedder.offsets, limit)]
+    pieces = [piece for document in documents for piece in split(document, embedder.count, limit)]
     vectors = embedder.encode([piece.embedded_text for piece in pieces], embedding(len(pieces)) if embedding else None)
     with indexes.versions.staging() as folder:
-        write(folder, _passages(pieces), vectors)
+        write(folder, _records(pieces), _documents(documents), vectors)
         manifest = IndexManifest(
             documents=len(documents),
             passages=len(pieces),
@@ -74,6 +74,7 @@ def build_index(
             dimension=embedder.dimension,
             max_tokens=limit,
             splitter=SPLITTER,
+            analysis=ANALYSIS,
             corpus_sha256=corpus,
             problems=tuple(problems),
             libraries={library: library_version(library) for library in _LIBRARIES},
@@ -118,10 +119,14 @@ def _corpus_hash(documents: Sequence[Document]) -> str:
     return digest.hexdigest()
 
 
-def _passages(pieces: Sequence[Piece]) -> list[Passage]:
+def _records(pieces: Sequence[Piece]) -> list[Record]:
     return [
-        Passage(id=p.id, document=p.document, heading=p.heading, text=p.text, start=p.start, end=p.end) for p in pieces
+        Record(id=p.id, document=p.document, heading=p.heading, text=p.text, start=p.start, end=p.end) for p in pieces
     ]
+
+
+def _documents(documents: Sequence[Document]) -> list[IndexedDocument]:
+    return [IndexedDocument(id=document.id, title=document.title, source=document.id) for document in documents]
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from indexer.search import Search
 from indexer.store import Indexes, IndexManifest
 from ragtune.audit import AuditLog
 from ragtune.mode import Ref
@@ -81,10 +82,14 @@ def search(name: str, query: str, top_k: int, as_json: bool) -> None:
     Example:  ragtune index search handbook "how long is the warranty?"
     """
     from indexer.embedding import load_embedder
+    from indexer.rerank import load_reranker
     from indexer.retriever import Retriever
 
+    settings = Settings.load()
     version = _indexes().resolve(Ref.parse(name, "index"))
-    passages = Retriever(load_embedder(Settings.load())).search(version, query, top_k)
+    embedder = None if settings.retrieval == "lexical" else load_embedder(settings)
+    retriever = Retriever(embedder, load_reranker(settings))
+    passages = retriever.search(version, Search.under(settings, query, top_k))
     if as_json:
         print_json(passages)
         return

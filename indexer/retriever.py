@@ -1,75 +1,95 @@
-"""Retrieval as the service and training both use it: a query and an index version in, passages out."""
+"""Retrieval as the service and training both use it: a search and an index version in, passages out."""
 
 import threading
-from collections import OrderedDict
 
+from indexer.contents import Contents
 from indexer.embedding import TextEmbedder, Vectors
-from indexer.search import Index
+from indexer.rank import Hit, rank
+from indexer.recent import Recent
+from indexer.record import Found
+from indexer.rerank import TextReranker
+from indexer.search import Hidden, Search, nothing
 from indexer.store import IndexManifest
-from ragtune.errors import IncompatibleParts
+from ragtune.errors import IncompatibleParts, InvalidRequest, Unavailable
 from ragtune.versions import Version
-from ragtune.wire import Passage
 
 _OPEN = 8  # index versions kept in memory
 _VECTORS = 1024  # query vectors kept
 
 
 class Retriever:
-    """Safe to use from several threads: one lock guards the tokenizer, the caches and FAISS."""
+    """Safe to use from several threads. Only the embedding takes turns; searching goes on in parallel."""
 
-    def __init__(self, embedder: TextEmbedder) -> None:
+    def __init__(self, embedder: TextEmbedder | None, reranker: TextReranker | None = None) -> None:
         self._embedder = embedder
-        self._lock = threading.Lock()
-        self._open: OrderedDict[str, Index] = OrderedDict()
-        self._vectors: OrderedDict[str, Vectors] = OrderedDict()
+        self._reranker = reranker
+        self._turn = threading.Lock()  # for the embedding's tokenizer
+        self._open: Recent[str, _Opening] = Recent(_OPEN)
+        self._vectors: Recent[str, Vectors] = Recent(_VECTORS)
 
     @property
     def embedder(self) -> TextEmbedder:
-        """The embedding model."""
+        """The embedding model. Raises Unavailable if there is none, as where only words are searched."""
+        if self._embedder is None:
+            raise Unavailable("no embedding model is loaded; only a lexical search does without")
         return self._embedder
 
-    def search(self, version: Version[IndexManifest], query: str, top_k: int) -> list[Passage]:
-        """The best passages for `query`, best first.
+    def search(self, version: Version[IndexManifest], search: Search, hidden: Hidden = nothing) -> list[Found]:
+        """The best passages of `version` for `search`, best first; those of `hidden` documents are not looked at.
 
-        Raises IncompatibleParts if the index was built with another embedding model, even one of equal dimension.
+        Raises IncompatibleParts if the index was built with another embedding model, even one of equal dimension, or
+        by an older ragtune; InvalidRequest if reranking is asked for and no reranker is set; OSError or ValueError if
+        the version's folder is gone or damaged.
         """
-        built_with = version.manifest.embedding_fingerprint
-        if built_with != self._embedder.fingerprint:
-            raise IncompatibleParts(
-                f"index {version} was built with {version.manifest.embedding_model}, the running embedding model is "
-                f"{self._embedder.id}; rebuild it with 'ragtune index build', or set RAGTUNE_EMBEDDING_MODEL back"
-            )
-        with self._lock:
-            return self._index(version).search(self._vector(query), top_k)
+        if search.rerank and self._reranker is None:
+            raise InvalidRequest("no reranker is set: name one with RAGTUNE_RERANKER", param="rerank")
+        vector = None if search.method == "lexical" else self._query_vector(version, search.query)
+        contents = self._contents(version)
+        visible = contents.visibility.of(search, hidden)
+        rerank = self._reranker.scores if search.rerank and self._reranker else None
+        return [_found(contents, hit) for hit in rank(search, contents, visible, vector, rerank)]
 
     def close(self, version: Version[IndexManifest]) -> None:
         """Free the memory of an index version that nobody searches any more."""
-        with self._lock:
-            self._open.pop(str(version), None)
+        self._open.forget(str(version))
 
     def count(self, texts: list[str]) -> list[int]:
         """Tokens of each text, special tokens not counted."""
-        with self._lock:
-            return [self._embedder.count(text) for text in texts]
+        with self._turn:
+            return [self.embedder.count(text) for text in texts]
 
     def embed(self, texts: list[str]) -> Vectors:
-        """Vectors of `texts`, under the same lock."""
+        """Vectors of `texts`, in turn with the queries."""
+        with self._turn:
+            return self.embedder.encode(texts)
+
+    def _query_vector(self, version: Version[IndexManifest], query: str) -> Vectors:
+        if version.manifest.embedding_fingerprint != self.embedder.fingerprint:
+            raise IncompatibleParts(
+                f"index {version} was built with {version.manifest.embedding_model}, the running embedding model is "
+                f"{self.embedder.id}; rebuild it with 'ragtune index build', or set RAGTUNE_EMBEDDING_MODEL back"
+            )
+        return self._vectors.get(query, lambda: self.embed([query])[0])
+
+    def _contents(self, version: Version[IndexManifest]) -> Contents:
+        return self._open.get(str(version), lambda: _Opening(version)).contents()
+
+
+class _Opening:
+    """An index version that is opened once, by whoever comes first; the others wait, and other versions do not."""
+
+    def __init__(self, version: Version[IndexManifest]) -> None:
+        self._version = version
+        self._lock = threading.Lock()
+        self._contents: Contents | None = None
+
+    def contents(self) -> Contents:
         with self._lock:
-            return self._embedder.encode(texts)
+            if self._contents is None:
+                self._contents = Contents(self._version.folder)
+            return self._contents
 
-    def _index(self, version: Version[IndexManifest]) -> Index:
-        key = str(version)
-        if key not in self._open:
-            self._open[key] = Index(version.folder)
-            if len(self._open) > _OPEN:
-                self._open.popitem(last=False)
-        self._open.move_to_end(key)
-        return self._open[key]
 
-    def _vector(self, query: str) -> Vectors:
-        if query not in self._vectors:
-            self._vectors[query] = self._embedder.encode([query])[0]
-            if len(self._vectors) > _VECTORS:
-                self._vectors.popitem(last=False)
-        self._vectors.move_to_end(query)
-        return self._vectors[query]
+def _found(contents: Contents, hit: Hit) -> Found:
+    record = contents.record(hit.position).model_dump(exclude={"key"})
+    return Found(**record, score=hit.score, scores=hit.scores)

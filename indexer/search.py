@@ -1,40 +1,55 @@
-"""Exact dense search over one index version. FAISS lives in this file only."""
+"""What is asked of an index version: the query, how to search, and who may see what. Plain data, nothing heavy."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 
-import faiss
-import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from indexer.embedding import Vectors
-from ragtune.wire import Passage
+from ragtune.settings import Retrieval, Settings
 
-PASSAGES, VECTORS = "passages.jsonl", "vectors.faiss"
-
-
-def write(folder: Path, passages: Sequence[Passage], vectors: Vectors) -> None:
-    """Put passages and their (n, dimension) vectors of length 1 into `folder`."""
-    lines = (passage.model_dump_json(exclude={"score"}) + "\n" for passage in passages)
-    (folder / PASSAGES).write_text("".join(lines), encoding="utf-8")
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    faiss.write_index(index, str(folder / VECTORS))
+Method = Retrieval
+Value = str | int | float | bool
 
 
-class Index:
-    """One opened version, held in memory. Reading is safe from several threads."""
+class Search(BaseModel):
+    """One search.
 
-    def __init__(self, folder: Path) -> None:
-        faiss.omp_set_num_threads(1)  # torch brings an OpenMP of its own; two of them must not compete
-        with (folder / PASSAGES).open(encoding="utf-8") as lines:
-            self.passages = [Passage.model_validate_json(line) for line in lines]
-        self._index = faiss.read_index(str(folder / VECTORS))
+    `filters` hold on a document's metadata: each field equals the value, or one of the values, and all must hold.
+    A `tenant` sees its own passages and those of no tenant; None sees all. Passages under `min_score` are left out;
+    it is a cosine for dense and hybrid, a BM25 score for lexical, and the reranker's score where `rerank` is set.
+    """
 
-    def search(self, vector: Vectors, top_k: int) -> list[Passage]:
-        """The `top_k` passages nearest to a (dimension,) vector of length 1, best first, `score` their cosine.
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-        Equal scores come in order of position. FAISS pads missing results with -1; they are dropped.
-        """
-        scores, ids = self._index.search(np.ascontiguousarray(vector[None], dtype=np.float32), top_k)
-        found = sorted((-float(score), int(i)) for score, i in zip(scores[0], ids[0], strict=True) if i >= 0)
-        return [self.passages[i].model_copy(update={"score": -score}) for score, i in found]
+    query: str
+    method: Method = "hybrid"
+    top_k: int = Field(default=4, ge=1)
+    filters: dict[str, Value | tuple[Value, ...]] = {}
+    tenant: str | None = None
+    min_score: float | None = None
+    rerank: bool = False
+
+    @classmethod
+    def under(cls, settings: Settings, query: str, top_k: int | None = None) -> "Search":
+        """What these settings make of a bare query: their method, their reranker if they name one, their `top_k`."""
+        return cls(
+            query=query,
+            method=settings.retrieval,
+            top_k=top_k or settings.top_k,
+            rerank=bool(settings.reranker),
+        )
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Documents deleted or replaced since a version was built: (tenant, id) to the last revision that is hidden.
+
+    Two are equal if their tokens are. Without one a Hidden equals only itself, so keep the object while nothing
+    changes: what it hides in an index version is worked out once.
+    """
+
+    revisions: Mapping[tuple[str, str], int] = field(compare=False)
+    token: Hashable = field(default_factory=object)
+
+
+nothing = Hidden({}, token="")

@@ -24,6 +24,7 @@ class IndexManifest(BaseModel):
     dimension: int
     max_tokens: int
     splitter: int
+    analysis: str = ""
     corpus_sha256: str
     problems: tuple[Problem, ...] = ()
     libraries: dict[str, str] = {}

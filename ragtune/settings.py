@@ -18,6 +18,7 @@ from ragtune.errors import InvalidRequest, UnknownName
 PREFIX = "RAGTUNE_"
 _KEY = re.compile(r"[\x21-\x7e]+")  # what may stand in a header
 EMBEDDED = "embedded"
+Retrieval = Literal["dense", "lexical", "hybrid"]
 
 
 class Settings(BaseModel):
@@ -56,6 +57,8 @@ class Settings(BaseModel):
     api_key: SecretStr | None = Field(default=None, description="what the commands show a service that asks for a key")
 
     default_index: str | None = Field(default=None, description="the index a bare 'rag' means, if there are several")
+    retrieval: Retrieval = Field(default="hybrid", description="by meaning, by words, or both")
+    reranker: str = Field(default="", description="cross-encoder that reranks: a hub id or a folder; empty: none")
     passage_tokens: int = Field(default=250, ge=16, description="token budget for passages in a prompt")
     top_k: int = Field(default=4, ge=1, le=100, description="passages retrieved at most")
 

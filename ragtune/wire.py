@@ -14,7 +14,11 @@ Count = StrictInt
 
 
 class Passage(BaseModel):
-    """A retrieved piece of a document. `start` and `end` are character offsets into the document's text."""
+    """A retrieved piece of a document. `start` and `end` are character offsets into the document's text.
+
+    `score` is the one that ranked it. `scores` has that of each leg: `dense` (cosine), `lexical` (BM25), `fused`
+    (reciprocal rank), `rerank`. `joined` are the ids of the neighbours it was joined from, itself the first.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,6 +29,8 @@ class Passage(BaseModel):
     start: int
     end: int
     score: float = 0.0
+    scores: dict[str, float] = {}
+    joined: tuple[str, ...] = ()
 
 
 class CitedPassage(Passage):

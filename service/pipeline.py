@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 
+from indexer.search import Search
 from ragtune.errors import ContextLengthExceeded, IncompatibleParts, InvalidRequest, Unavailable
 from ragtune.prompt import Message, Prompt, lead_in, render, rendering_hash, within_budget
 from ragtune.wire import Answer, CitedPassage, FinishReason, Passage, Sampling, Timings, Usage
@@ -335,16 +336,16 @@ async def _retrieve(ask: Ask, configuration: Configuration, parts: Parts) -> tup
     if configuration.index is None:
         return [], 0.0
     started = time.monotonic()
-    top_k = ask.top_k or parts.settings.top_k
     if ask.prompt_ids is None:
         question = ask.messages[-1].content
     else:
         question = ask.question or parts.tokenizer.decode(ask.prompt_ids)
     try:
-        found = await asyncio.to_thread(parts.retriever.search, configuration.index, question, top_k)
+        search = Search.under(parts.settings, question, ask.top_k)
+        found = await asyncio.to_thread(parts.retriever.search, configuration.index, search)
     except (OSError, RuntimeError, ValueError, IndexError) as error:  # deleted since it was resolved, or damaged
         raise Unavailable(f"index {configuration.index} cannot be read; if it is still listed, rebuild it") from error
-    return found, 1e3 * (time.monotonic() - started)
+    return list(found), 1e3 * (time.monotonic() - started)
 
 
 def _budgeted(found: list[Passage], ask: Ask, configuration: Configuration, parts: Parts) -> list[Passage]:

@@ -15,6 +15,7 @@ from adapters.base_model import BaseModelInfo, locate_base_model
 from adapters.registry import Adapters
 from adapters.tokenizer import load_tokenizer
 from indexer.embedding import load_embedder
+from indexer.rerank import load_reranker
 from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.audit import AuditLog
@@ -161,7 +162,7 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
         indexes=indexes,
         templates=templates,
         catalog=Catalog(base, adapters, indexes, templates, ModeAliases(database), settings.default_index),
-        retriever=Retriever(embedder),
+        retriever=Retriever(embedder, load_reranker(settings)),
         engine=engine,
         preparer=ProverProcess(base, settings.cache),
         gate=gate,

@@ -9,6 +9,7 @@ from pathlib import Path
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from indexer.search import Search
 from indexer.store import IndexManifest
 from ragtune.errors import AlreadyRunning, RagtuneError, by_code
 from ragtune.mode import Ref, check_name
@@ -67,8 +68,9 @@ def router(parts: Parts) -> APIRouter:
     async def indexes_search(name: Name, body: SearchRequest) -> list[Passage]:
         """The passages nearest to a query."""
         version = parts.indexes.resolve(Ref.parse(name, "index"), param="name")
+        search = Search.under(parts.settings, body.query, body.top_k)
         with parts.pins.hold([pin(version)]):
-            return await asyncio.to_thread(parts.retriever.search, version, body.query, body.top_k)
+            return list(await asyncio.to_thread(parts.retriever.search, version, search))
 
     @routes.post("/{name}/builds", dependencies=[needs("index:write")], responses=refusals(*NAMED, 413, 422, 423, 507))
     async def indexes_build(name: Name, body: FromPath) -> Published:

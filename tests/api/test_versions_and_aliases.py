@@ -11,10 +11,11 @@ import httpx
 import pytest
 
 from indexer.build import build_index
+from indexer.record import Found
 from indexer.retriever import Retriever
+from indexer.search import Hidden, Search, nothing
 from indexer.store import IndexManifest
 from ragtune.versions import Version
-from ragtune.wire import Passage
 from service.parts import Parts
 from tests.api.conftest import Call, Make, Serve
 from tests.api.test_resource_routes import Error, mode_of, put_adapter
@@ -28,10 +29,10 @@ class SlowRetriever(Retriever):
         super().__init__(LetterEmbedder())
         self.asked, self.goes_on = threading.Event(), threading.Event()
 
-    def search(self, version: Version[IndexManifest], query: str, top_k: int) -> list[Passage]:
+    def search(self, version: Version[IndexManifest], search: Search, hidden: Hidden = nothing) -> list[Found]:
         self.asked.set()
         self.goes_on.wait(10)
-        return super().search(version, query, top_k)
+        return super().search(version, search, hidden)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ On tiny models of every family; one token a byte.
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,9 @@ from adapters.tokenizer import load_tokenizer
 from adapters.train import mode_of, train_from_file
 from adapters.training_loop import batch_loss, plan
 from indexer.build import build_index
+from indexer.record import Found
 from indexer.retriever import Retriever
+from indexer.search import Search
 from indexer.store import Indexes
 from ragtune.audit import AuditLog
 from ragtune.errors import RefusedArtifact, UnknownName
@@ -242,7 +243,10 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     parts = Parts(settings, base, tokenizer, *stores, catalog, retriever, engine, preparer, gate, audit, jobs, workers)
 
     asked = [Example(id=letter, query=f"{letter}{letter}?", answers=("x",)) for letter in "abf"]
-    search = partial(retriever.search, index, top_k=settings.top_k)
+
+    def search(query: str) -> list[Found]:
+        return retriever.search(index, Search.under(settings, query))
+
     trained = render_all(asked, template.manifest.template, tokenizer, search, settings.passage_tokens, 10_000).items
     for example, item in zip(asked, trained, strict=True):
         messages = (Message(role="user", content=example.query),)

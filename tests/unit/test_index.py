@@ -10,6 +10,7 @@ import pytest
 from indexer.build import build_index, build_with_progress
 from indexer.embedding import Vectors
 from indexer.retriever import Retriever
+from indexer.search import Search
 from indexer.store import Indexes
 from ragtune.errors import IncompatibleParts, InvalidRequest
 from ragtune.settings import Settings
@@ -31,23 +32,27 @@ def indexes(tmp_path: Path) -> Indexes:
     return Indexes(tmp_path, Database(tmp_path / "db"))
 
 
+def dense(query: str, top_k: int) -> Search:
+    return Search(query=query, method="dense", top_k=top_k)
+
+
 def test_the_nearest_passage_comes_first_with_its_span(docs: Path, indexes: Indexes) -> None:
     version = build_index(docs, "letters", indexes, LetterEmbedder()).version
-    found = Retriever(LetterEmbedder()).search(version, "b", 2)
+    found = Retriever(LetterEmbedder()).search(version, dense("b", 2))
     assert (found[0].document, found[0].text, found[0].start, found[0].end) == ("bbb.txt", "bbbbbbbbb", 0, 9)
     assert found[0].score > found[1].score
 
 
 def test_asking_for_more_than_there_is_gives_what_there_is(docs: Path, indexes: Indexes) -> None:
     version = build_index(docs, "letters", indexes, LetterEmbedder()).version
-    found = Retriever(LetterEmbedder()).search(version, "a", 50)
+    found = Retriever(LetterEmbedder()).search(version, dense("a", 50))
     assert len(found) == 3 and len({p.id for p in found}) == 3
 
 
 def test_search_equals_brute_force(docs: Path, indexes: Indexes) -> None:
     embedder = LetterEmbedder()
     version = build_index(docs, "letters", indexes, embedder).version
-    passages = Retriever(embedder).search(version, "aab", 3)
+    passages = Retriever(embedder).search(version, dense("aab", 3))
     texts = [f"{' > '.join(p.heading)}\n{p.text}" for p in passages]
     cosines = embedder.encode(texts) @ embedder.encode(["aab"])[0]
     assert np.allclose([p.score for p in passages], cosines, atol=1e-6)
@@ -67,7 +72,7 @@ def test_the_same_documents_again_publish_nothing_and_changed_ones_the_next_vers
 def test_another_embedding_model_is_refused_even_at_equal_dimension(docs: Path, indexes: Indexes) -> None:
     version = build_index(docs, "letters", indexes, LetterEmbedder()).version
     with pytest.raises(IncompatibleParts, match="rebuild it"):
-        Retriever(replace(LetterEmbedder(), fingerprint="other")).search(version, "a", 1)
+        Retriever(replace(LetterEmbedder(), fingerprint="other")).search(version, dense("a", 1))
 
 
 def test_nothing_is_published_when_embedding_fails(docs: Path, indexes: Indexes, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""A version of an index made from texts in a line, without reading, splitting or publishing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from indexer.contents import write
+from indexer.record import IndexedDocument, Record
+from indexer.search import Value
+from indexer.store import IndexManifest
+from ragtune.versions import Version
+from tests.fakes import LetterEmbedder
+
+Metadata = dict[str, Value]
+
+
+def document(id: str, tenant: str = "", revision: int = 0, **metadata: Value) -> IndexedDocument:  # noqa: A002
+    """A document, its metadata by name."""
+    return IndexedDocument(id=id, tenant=tenant, revision=revision, metadata=metadata)
+
+
+def index_of(folder: Path, *contents: tuple[IndexedDocument, Sequence[str]]) -> Version[IndexManifest]:
+    """The version that holds these documents with their passages; a passage's id is its document's and its place."""
+    folder.mkdir(parents=True)
+    records = [
+        Record(
+            id=f"{owner.tenant}/{owner.id}/{place}",
+            document=owner.id,
+            tenant=owner.tenant,
+            revision=owner.revision,
+            text=text,
+            start=0,
+            end=len(text),
+        )
+        for owner, texts in contents
+        for place, text in enumerate(texts)
+    ]
+    write(folder, records, [owner for owner, _ in contents], LetterEmbedder().encode([r.text for r in records]))
+    return version_at(folder, len(contents), len(records))
+
+
+def version_at(folder: Path, documents: int = 1, passages: int = 1) -> Version[IndexManifest]:
+    """What is in `folder`, as the store would hand it out."""
+    manifest = IndexManifest(
+        documents=documents,
+        passages=passages,
+        embedding_model="letters",
+        embedding_fingerprint="letters-1",
+        dimension=27,
+        max_tokens=64,
+        splitter=1,
+        corpus_sha256="",
+        seconds=0,
+    )
+    return Version("index", folder.name, 1, folder, manifest, "", True)
