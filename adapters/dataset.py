@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.tokenizer import Tokenizer
+from indexer.choosing import choose
+from indexer.record import Found
 from ragtune.errors import RefusedArtifact
 from ragtune.examples import Example, read_examples
-from ragtune.prompt import Message, render, within_budget
+from ragtune.prompt import Message, render
 from ragtune.template import Template
 from ragtune.wire import Passage
 
-Search = Callable[[str], Sequence[Passage]]
+Search = Callable[[str], Sequence[Found]]
 
 _WINDOW = 64  # items sorted by length together: enough for even batches, few enough to keep the order random
 
@@ -66,7 +68,7 @@ def render_all(
     """
     rendered = Rendered([], [], [])
     for example in examples:
-        found = within_budget(search(example.query), passage_tokens, template, tokenizer) if search else []
+        found = choose(search(example.query), passage_tokens, template, tokenizer) if search else []
         if search and example.gold_documents and not _supported(example, found):
             rendered.unsupported.append(example.id)
             continue

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,8 +21,9 @@ from ragtune.template import Template, fill
 from ragtune.wire import Passage
 
 Role = Literal["system", "user", "assistant"]
+P = TypeVar("P", bound=Passage)
 
-RENDERING = 2  # part of every rendering hash; raise it when `render` changes what it produces
+RENDERING = 3  # part of every rendering hash; raise it when `render` changes what it produces
 
 
 class Message(BaseModel):
@@ -67,23 +68,21 @@ class Prompt:
 def render(
     messages: Sequence[Message], passages: Sequence[Passage], template: Template, tokenizer: ChatTokenizer
 ) -> Prompt:
-    """The prompt for `messages` (the last one from the user) with `passages`, best first, laid out by `template`.
-
-    Passages are numbered from the best, and the best stands last: a small model reads best what is next to the question
-    (docs/log.md).
+    """The prompt for `messages` (the last one from the user) with `passages`, as `numbered` has them, laid out by
+    `template`.
 
     Raises InvalidRequest if the messages cannot form a prompt, IncompatibleParts if the model has no chat template.
     """
     if not messages or messages[-1].role != "user":
         raise InvalidRequest("the last message must come from the user", param="messages")
-    items = [lay_out(number, passage, template, tokenizer) for number, passage in enumerate(passages, start=1)]
-    items.reverse()
+    items = _items(passages, template, tokenizer)
     chat = conversation(messages, items, template, tokenizer)
     text = tokenizer.chat_text(chat)
     token_ids, spans = tokenizer.encode(text)
     _check_neutral(token_ids, chat, tokenizer)
     asked_at = max(text.rfind(chat[-1].content.strip()), 0)  # the same text may stand in the history, too
-    return Prompt(tuple(token_ids), text, _locate(items, text, asked_at, spans)[::-1])
+    located = _locate(items, text, asked_at, spans)
+    return Prompt(tuple(token_ids), text, located[::-1] if template.order == "best-last" else located)
 
 
 def conversation(
@@ -102,10 +101,16 @@ def conversation(
     return [*system, *_few_shot(template, tokenizer), *history, Message(role="user", content=question)]
 
 
+def numbered(passages: Sequence[P], template: Template) -> list[P]:
+    """`passages`, best first, in the order of their numbers in the prompt: from the best, or in canonical order."""
+    if template.order == "best-last":
+        return list(passages)
+    return sorted(passages, key=lambda passage: (passage.document, passage.start, passage.id))
+
+
 def lead_in(passages: Sequence[Passage], template: Template, tokenizer: ChatTokenizer) -> str:
-    """What stands before a raw prompt: the passages, numbered from the best, the best last, each with its separator."""
-    items = [lay_out(number, passage, template, tokenizer) for number, passage in enumerate(passages, start=1)]
-    return "".join(item + template.separator for item in reversed(items))
+    """What stands before a raw prompt: the passages, as `numbered` has them, each with its separator."""
+    return "".join(item + template.separator for item in _items(passages, template, tokenizer))
 
 
 def lay_out(number: int, passage: Passage, template: Template, tokenizer: ChatTokenizer) -> str:
@@ -119,15 +124,13 @@ def lay_out(number: int, passage: Passage, template: Template, tokenizer: ChatTo
     return neutralise(fill(template.passage, values), tokenizer.control_tokens)
 
 
-def within_budget(
-    passages: Sequence[Passage], budget: int, template: Template, tokenizer: ChatTokenizer
-) -> list[Passage]:
+def within_budget(passages: Sequence[P], budget: int, template: Template, tokenizer: ChatTokenizer) -> list[P]:
     """The passages, best first, that fit into `budget` tokens as laid out; whole ones only.
 
     A passage that does not fit is passed over and smaller ones after it may still enter. Raises IncompatibleParts if
     there are passages and none fits: answering without the knowledge that was asked for would be a silent fallback.
     """
-    chosen: list[Passage] = []
+    chosen: list[P] = []
     for passage in passages:
         cost = len(tokenizer.encode(lay_out(len(chosen) + 1, passage, template, tokenizer) + template.separator)[0])
         if cost <= budget:
@@ -163,6 +166,12 @@ def rendering_hash(template: Template, tokenizer: ChatTokenizer) -> str:
     """SHA-256 over all that decides how a prompt looks: what was trained under one hash must be served under it."""
     parts = f"{RENDERING}\0{template.sha256}\0{tokenizer.chat_template}"
     return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _items(passages: Sequence[Passage], template: Template, tokenizer: ChatTokenizer) -> list[str]:
+    """The passages as they stand in the prompt, in that order: number one last, if the best is to stand there."""
+    items = [lay_out(number, passage, template, tokenizer) for number, passage in enumerate(passages, start=1)]
+    return items[::-1] if template.order == "best-last" else items
 
 
 def _neutral(role: Role, text: str, tokenizer: ChatTokenizer) -> Message:

@@ -7,6 +7,7 @@ and `{text}` are replaced once, literally, so nothing inside a document can be t
     user = "{query}"                                  # layout of the last user message without passages
     user_with_passages = "{passages}\\n\\nQuestion: {query}"
     passage = "[{number}] {heading}\\n{text}"
+    order = "canonical"                               # of the passages: or "best-last"
 
     [[examples]]
     user = "How long is the warranty of the Brevik 2?"
@@ -22,6 +23,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from ragtune.errors import RefusedArtifact
+from ragtune.settings import PassageOrder, Settings
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PLACEHOLDERS = {  # of each layout: what it may hold, and what it must, as it would otherwise drop text silently
@@ -41,7 +43,12 @@ class FewShot(BaseModel):
 
 
 class Template(BaseModel):
-    """How a request becomes chat messages. An empty `system` leaves the chat template's own default in force."""
+    """How a request becomes chat messages. An empty `system` leaves the chat template's own default in force.
+
+    Passages stand in `canonical` order, that of documents and places in them, so that the same passages are the same
+    beginning of a prompt, whose KV is cached, for whatever question; or `best-last`, next to the question, which a
+    small model reads best (docs/log.md).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,6 +57,7 @@ class Template(BaseModel):
     user_with_passages: str = "Passages:\n\n{passages}\n\nQuestion: {query} Answer in the words of the passages above."
     passage: str = "[{number}] {heading}\n{text}"
     separator: str = "\n\n"
+    order: PassageOrder = "canonical"
     examples: tuple[FewShot, ...] = ()
 
     @field_validator("user", "user_with_passages", "passage")
@@ -84,6 +92,11 @@ class Template(BaseModel):
             return cls.parse(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise RefusedArtifact(f"cannot read template {path}: {error}") from error
+
+    @classmethod
+    def default(cls, settings: Settings) -> "Template":
+        """Where no template is named: the default layout, passages in the order that the settings say."""
+        return cls(order=settings.passage_order)
 
     @property
     def sha256(self) -> str:

@@ -11,13 +11,13 @@ from indexer.store import Indexes, IndexManifest
 from ragtune.errors import IncompatibleParts, InvalidRequest, RagtuneError, UnknownName
 from ragtune.mode import NAME_PATTERN, RESERVED, Mode, Ref
 from ragtune.mode_aliases import ModeAlias, ModeAliases
+from ragtune.settings import Settings
 from ragtune.template import Template
 from ragtune.templates import Templates
 from ragtune.versions import Version
 from service.engine.messages import AdapterRef
 from service.pins import pin
 
-DEFAULT_TEMPLATE = Template()
 _NAME = re.compile(NAME_PATTERN)
 
 
@@ -49,14 +49,15 @@ class Catalog:
         indexes: Indexes,
         templates: Templates,
         aliases: ModeAliases,
-        default_index: str | None,
+        settings: Settings,
     ) -> None:
         self.aliases = aliases
         self._base = base
         self._adapters = adapters
         self._indexes = indexes
         self._templates = templates
-        self._default_index = default_index
+        self._default_index = settings.default_index
+        self._default_template = Template.default(settings)
 
     def resolve(self, text: str) -> Configuration:
         """The configuration `text` asks for: a mode or an alias for one, the base model's id, or BASE_ID:MODE.
@@ -102,7 +103,7 @@ class Catalog:
             mode=_canonical(versions),
             weights=reference(weights) if weights else None,
             prefix=reference(prefix) if prefix else None,
-            template=template.manifest.template if template else DEFAULT_TEMPLATE,
+            template=template.manifest.template if template else self._default_template,
             index=index,
             versions=versions,
             adapters=tuple(adapter for adapter in (weights, prefix) if adapter is not None),

@@ -113,7 +113,7 @@ def _catalog(settings: Settings) -> "Catalog":
     database, base = Database(settings.database), locate_base_model(settings)
     adapters = Adapters(settings.home, database, base, roots=None)
     indexes, templates = Indexes(settings.home, database), Templates(settings.home, database)
-    return Catalog(base, adapters, indexes, templates, ModeAliases(database), settings.default_index)
+    return Catalog(base, adapters, indexes, templates, ModeAliases(database), settings)
 
 
 def _summary(alias: ModeAlias) -> dict[str, object]:

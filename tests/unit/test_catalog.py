@@ -12,6 +12,7 @@ from adapters.registry import Adapters
 from indexer.store import Indexes, IndexManifest
 from ragtune.errors import IncompatibleParts, InvalidRequest, UnknownName
 from ragtune.mode_aliases import ModeAliases
+from ragtune.settings import Settings
 from ragtune.store import Database
 from ragtune.template import Template
 from ragtune.templates import Templates
@@ -35,7 +36,8 @@ class Shelf:
 
     @property
     def catalog(self) -> Catalog:
-        return Catalog(self.base, self.adapters, self.indexes, self.templates, self.aliases, self.default_index)
+        settings = Settings(default_index=self.default_index)
+        return Catalog(self.base, self.adapters, self.indexes, self.templates, self.aliases, settings)
 
     def adapter(
         self, name: str, kind: AdapterKind = "lora", virtual_tokens: int = 0, training: TrainingRecord | None = None

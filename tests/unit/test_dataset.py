@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from adapters.dataset import Item, batches, data_hash, render_all, select
 from adapters.tokenizer import Tokenizer
+from indexer.record import Found
 from ragtune.errors import RefusedArtifact
 from ragtune.examples import Example
 from ragtune.prompt import Message, render
 from ragtune.template import Template
-from ragtune.wire import Passage
 from tests.tiny import tiny_tokenizer
 
 END_OF_TURN = 2
@@ -30,8 +30,8 @@ def example(number: int, answer: str = "26 months", **fields: object) -> Example
     return Example.model_validate({"id": f"e{number}", "query": f"How long, {number}?", "answers": [answer], **fields})
 
 
-def passage(text: str) -> Passage:
-    return Passage(id="p", document="a.md", heading=["Warranty"], text=text, start=0, end=len(text), score=1.0)
+def passage(text: str) -> Found:
+    return Found(id="p", document="a.md", heading=["Warranty"], text=text, start=0, end=len(text), score=1.0)
 
 
 def items(lengths: Sequence[int]) -> list[Item]:

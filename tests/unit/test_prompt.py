@@ -5,6 +5,7 @@ The tokenizers here are one token a character (or byte), so every count and span
 
 import re
 from collections.abc import Sequence
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from ragtune.errors import IncompatibleParts, InvalidRequest
-from ragtune.prompt import ChatTokenizer, Message, Prompt, neutralise, render, rendering_hash, within_budget
+from ragtune.prompt import ChatTokenizer, Message, Prompt, neutralise, numbered, render, rendering_hash, within_budget
 from ragtune.template import FewShot, Template
 from ragtune.wire import Passage
 from tests.tiny import SPECIAL, tiny_tokenizer
@@ -87,16 +88,29 @@ def test_a_bare_question_is_one_user_turn(tokenizer: ChatTokenizer) -> None:
     assert prompt.passage_spans == ()
 
 
-def test_passages_are_numbered_laid_out_and_found_again_by_their_tokens(tokenizer: ChatTokenizer) -> None:
+@pytest.mark.parametrize("order", ["canonical", "best-last"])
+def test_passages_are_numbered_laid_out_and_found_again_by_their_tokens(tokenizer: ChatTokenizer, order: str) -> None:
     passages = [passage("Rinse it."), passage("Dry it — slowly.", ("Care", "Drying")), passage("Rest.", ())]
-    prompt = render(ask("How?"), passages, BARE, tokenizer)
+    prompt = render(ask("How?"), passages, BARE.model_copy(update={"order": order}), tokenizer)
     assert [tokens_of(prompt, span, tokenizer) for span in prompt.passage_spans] == [
         "[1] Care\nRinse it.",
         "[2] Care > Drying\nDry it — slowly.",
         "[3] manuals/pump.md\nRest.",
     ]
-    at = [prompt.text.index(f"[{number}]") for number in (3, 2, 1)]
-    assert at == sorted(at), "the best passage stands next to the question"
+    at = [prompt.text.index(f"[{number}]") for number in (1, 2, 3)]
+    assert at == (sorted(at, reverse=True) if order == "best-last" else sorted(at))
+
+
+def test_the_same_passages_have_the_same_numbers_whatever_their_rank() -> None:
+    passages = [
+        passage("b").model_copy(update={"start": 9}),
+        passage("a"),
+        passage("c", ()).model_copy(update={"document": "a.md"}),
+    ]
+    canonical, best_last = Template(), Template(order="best-last")
+    for ranked in permutations(passages):
+        assert [p.text for p in numbered(ranked, canonical)] == ["c", "a", "b"]
+        assert numbered(ranked, best_last) == list(ranked)
 
 
 def test_a_passage_is_found_where_it_is_laid_out_and_not_where_the_history_quotes_it(tokenizer: ChatTokenizer) -> None:
