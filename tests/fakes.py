@@ -1,18 +1,13 @@
-"""Fakes with behaviour: an engine that echoes, and an embedder whose vectors can be computed by eye."""
+"""Fakes with behaviour: an engine that echoes, an embedder that counts letters (in `letters.py`)."""
 
 import asyncio
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
-
-import numpy as np
 
 from adapters.base_model import BaseModelInfo
 from adapters.manifest import AdapterManifest
 from adapters.preparing import Preparing
-from indexer.embedding import Vectors
 from ragtune.errors import (
     ContextLengthExceeded,
     DeadlineExceeded,
@@ -34,36 +29,8 @@ from service.engine.messages import (
     Logprobs,
     TokenEvent,
 )
+from tests.letters import LetterEmbedder as LetterEmbedder
 from tests.tiny import VOCAB
-
-
-@dataclass(frozen=True)
-class LetterEmbedder:
-    """A text's vector counts its letters a to z (and, in the last place, anything else), scaled to length 1."""
-
-    id: str = "letters"
-    fingerprint: str = "letters-1"
-    dimension: int = 27
-    window: int = 64
-
-    def count(self, text: str) -> int:
-        """Words."""
-        return len(text.split())
-
-    def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Where the words lie."""
-        return [match.span() for match in re.finditer(r"\S+", text)]
-
-    def encode(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
-        """(len(texts), 27)."""
-        vectors = np.zeros((len(texts), 27), dtype=np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            for letter in text.lower():
-                row[ord(letter) - 97 if "a" <= letter <= "z" else 26] += 1
-            row /= np.linalg.norm(row) or 1.0
-        if advance is not None:
-            advance(len(texts))
-        return vectors
 
 
 class ThreadPreparer:

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from indexer.build import MAX_TOKENS, Built
+from indexer.building import BuildSpec, build_from
 from indexer.contents import write
+from indexer.embedding import TextEmbedder
+from indexer.model import Model
 from indexer.record import IndexedDocument, Record
-from indexer.search import Value
-from indexer.store import IndexManifest
+from indexer.store import Indexes, IndexManifest
 from ragtune.versions import Version
-from tests.fakes import LetterEmbedder
+from ragtune.wire import Value
+from tests.letters import LetterEmbedder
 
 Metadata = dict[str, Value]
 
@@ -52,3 +56,9 @@ def version_at(folder: Path, documents: int = 1, passages: int = 1) -> Version[I
         seconds=0,
     )
     return Version("index", folder.name, 1, folder, manifest, "", True)
+
+
+def build_index(docs: Path, name: str, indexes: Indexes, embedder: TextEmbedder, max_tokens: int = MAX_TOKENS) -> Built:
+    """Build the documents below `docs` with a model that is in memory, not as a job."""
+    spec = BuildSpec(index=name, path=str(docs), max_tokens=max_tokens)
+    return build_from(spec, indexes, Model.loaded(embedder)).built

@@ -8,7 +8,6 @@ from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from indexer.build import build_index
 from indexer.cli import index
 from indexer.store import Indexes
 from ragtune.audit import AuditLog, Entry
@@ -16,6 +15,7 @@ from ragtune.audit_cli import audit
 from ragtune.store import Database
 from ragtune.template_cli import template
 from tests.fakes import LetterEmbedder
+from tests.small_index import build_index
 
 
 @pytest.fixture

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.build import build_index, build_with_progress
+from indexer.build import build
 from indexer.embedding import Vectors
+from indexer.model import Model
 from indexer.retriever import Retriever
 from indexer.search import Search
 from indexer.store import Indexes
 from ragtune.errors import IncompatibleParts, InvalidRequest
-from ragtune.settings import Settings
 from ragtune.store import Database
 from tests.fakes import LetterEmbedder
+from tests.small_index import build_index
 
 
 @pytest.fixture
@@ -87,5 +88,6 @@ def test_nothing_is_published_when_embedding_fails(docs: Path, indexes: Indexes,
 
 
 def test_an_illegal_name_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    indexes = Indexes(tmp_path, Database(tmp_path / "db"))
     with pytest.raises(InvalidRequest, match="'Handbook' is not a legal name"):
-        build_with_progress(tmp_path / "nowhere", "Handbook", Settings(home=tmp_path, embedding_model="/nowhere"))
+        build("Handbook", indexes, Model("letters", "letters-1", lambda: pytest.fail("it was loaded")))

@@ -20,6 +20,7 @@ from indexer.store import IndexManifest
 from ragtune.errors import IncompatibleParts, InvalidRequest, Unavailable
 from ragtune.settings import Settings
 from ragtune.versions import Version
+from ragtune.wire import Retrieving
 from tests.fakes import LetterEmbedder
 from tests.small_index import document, index_of
 
@@ -34,7 +35,9 @@ def ids(found: Sequence[Found]) -> list[str]:
 
 def ask(version: Version[IndexManifest], hidden: Hidden = nothing, **search: object) -> list[Found]:
     search = {"query": "apple", "top_k": 50} | search
-    return Retriever(LetterEmbedder()).search(version, Search.model_validate(search), hidden)
+    return Retriever(LetterEmbedder(), hidden=lambda _index, _known: hidden).search(
+        version, Search.model_validate(search)
+    )
 
 
 @pytest.fixture
@@ -196,10 +199,10 @@ def test_a_hidden_document_is_gone_up_to_its_revision_and_only_for_its_tenant(tm
 
 
 def test_what_is_hidden_later_is_hidden_from_the_next_search(shared: Version[IndexManifest]) -> None:
-    retriever = Retriever(LetterEmbedder())
+    hidden = iter((Hidden({}, token=1), Hidden({("ada", "menu"): 0}, token=2)))
+    retriever = Retriever(LetterEmbedder(), hidden=lambda _index, _known: next(hidden))
     asked = Search(query="apple", tenant="ada", top_k=9)
-    before = retriever.search(shared, asked, Hidden({}, token=1))
-    after = retriever.search(shared, asked, Hidden({("ada", "menu"): 0}, token=2))
+    before, after = retriever.search(shared, asked), retriever.search(shared, asked)
     assert (len(before), ids(after)) == (3, ["/notes/0"])
 
 
@@ -227,7 +230,9 @@ def test_only_words_are_searched_without_an_embedding_model(fruit: Version[Index
 def test_the_settings_say_how_a_bare_query_is_searched() -> None:
     plain = Search.under(Settings(retrieval="lexical", top_k=7), "apple")
     assert (plain.method, plain.top_k, plain.rerank, plain.tenant) == ("lexical", 7, False, None)
-    assert Search.under(Settings(reranker="some/model"), "apple", 2) == Search(query="apple", top_k=2, rerank=True)
+    assert Search.under(Settings(reranker="some/model"), "apple", Retrieving(top_k=2)) == Search(
+        query="apple", top_k=2, rerank=True
+    )
 
 
 class Shortest:

@@ -1,6 +1,7 @@
 """What people and scripts see: results on stdout, words on stderr, and nothing swallowed as markup."""
 
 import json
+import time
 
 import pytest
 
@@ -73,6 +74,20 @@ def test_progress_outside_a_terminal_is_a_line_before_and_a_line_after(capsys: C
         bar.describe("ignored here")
         assert capsys.readouterr().err == ""
     assert capsys.readouterr().err.startswith("embedding: 3 done in 0.")
+
+
+def test_progress_without_steps_counts_none(capsys: Captured) -> None:
+    with progress("building", None) as bar:
+        bar.stage("loading the embedding model", 0, 0)
+    assert capsys.readouterr().err.splitlines()[1].startswith("building: done in 0.")
+
+
+def test_the_time_is_that_of_all_stages(capsys: Captured) -> None:
+    with progress("building", None) as bar:
+        bar.stage("reading", 2, 2)
+        time.sleep(0.1)
+        bar.stage("writing", 5, 5)
+    assert capsys.readouterr().err.splitlines()[1].startswith("building: 5 done in 0.1")
 
 
 def test_progress_that_is_broken_off_claims_no_end(capsys: Captured) -> None:
