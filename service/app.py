@@ -15,6 +15,7 @@ from service.parts import Parts
 from service.routes import (
     adapters,
     audit,
+    documents,
     engine,
     health,
     indexes,
@@ -33,6 +34,7 @@ _TAGS = [
     {"name": "query", "description": "One question in one mode, or in several at once."},
     {"name": "adapters", "description": "LoRAs, soft prompts and prefixes as versions behind a name."},
     {"name": "indexes", "description": "Knowledge indexes as versions behind a name."},
+    {"name": "documents", "description": "What indexes are built from."},
     {"name": "templates", "description": "Prompt templates as versions behind a name."},
     {"name": "jobs", "description": "Long work: builds of indexes, later also training and evaluation."},
     {"name": "engine", "description": "What is in memory, and how busy it is."},
@@ -63,6 +65,7 @@ def create_app(parts: Parts) -> FastAPI:
         adapters.router(parts),
         vllm.router(parts),
         indexes.router(parts),
+        documents.router(parts),
         templates.router(parts),
         modes.router(parts),
         jobs.router(parts),
@@ -76,6 +79,12 @@ def create_app(parts: Parts) -> FastAPI:
     doors = Doors((*guarded, open_to_all))
     hosts = frozenset({*parts.settings.allowed_hosts, parts.settings.host} - {"0.0.0.0", "::"})
     app.add_middleware(Access, doors=doors, gate=parts.gate)  # the one added last stands outermost
-    app.add_middleware(Border, hosts=hosts, lifecycle=parts.lifecycle, max_upload=parts.settings.max_upload)
+    app.add_middleware(
+        Border,
+        hosts=hosts,
+        lifecycle=parts.lifecycle,
+        max_upload=parts.settings.max_upload,
+        max_document=parts.settings.max_document,
+    )
     app.add_middleware(Audited, doors=doors, audit=parts.audit)
     return app

@@ -11,6 +11,7 @@ TOML = "application/toml"
 ARCHIVES = ("application/zip", "application/x-tar", "application/gzip")
 MOST_BODY = 8 * 1024 * 1024
 _ADAPTER = re.compile(r"/v1/adapters/[^/]+")
+_DOCUMENT = re.compile(r"/v1/indexes/[^/]+/documents/.+", re.DOTALL)
 
 
 def content_type(scope: Scope) -> str:
@@ -24,22 +25,30 @@ def has_body(scope: Scope) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
+def is_document(scope: Scope) -> bool:
+    """Whether the body is a document. Its name says what it is, so it may come with any type, or none."""
+    return bool(scope["method"] == "PUT" and _DOCUMENT.fullmatch(scope["path"]))
+
+
 def is_upload(scope: Scope) -> bool:
-    """Whether the body is an archive with an adapter: the only body that is never held in memory as a whole."""
+    """Whether the body is an archive with an adapter. Like a document it is never held in memory as a whole."""
     return bool(scope["method"] == "PUT" and content_type(scope) in ARCHIVES and _ADAPTER.fullmatch(scope["path"]))
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """The types a body may have here, its most bytes, and what one that has more is told."""
+    """The types a body may have here (None: any), its most bytes, and what one that has more is told."""
 
-    kinds: tuple[str, ...]
+    kinds: tuple[str, ...] | None
     most: int
     too_large: str
 
     @classmethod
-    def of(cls, scope: Scope, max_upload: int) -> "Allowance":
+    def of(cls, scope: Scope, max_upload: int, max_document: int) -> "Allowance":
         """That of a request."""
+        if is_document(scope):
+            told = f"the document is larger than {max_document} bytes; RAGTUNE_MAX_DOCUMENT sets this limit"
+            return cls(None, max_document, told)
         if is_upload(scope):
             told = f"the archive is larger than {max_upload} bytes; RAGTUNE_MAX_UPLOAD sets this limit"
             return cls(ARCHIVES, max_upload, told)

@@ -79,12 +79,15 @@ def note_answers(request: Request, answers: list[Answer]) -> None:
 class Border:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str], lifecycle: Lifecycle, max_upload: int) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: frozenset[str], lifecycle: Lifecycle, max_upload: int, max_document: int
+    ) -> None:
         self._app = app
         self._hosts = hosts | _LOCAL
         self._any_host = "*" in hosts
         self._lifecycle = lifecycle
         self._max_upload = max_upload
+        self._max_document = max_document
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check, pass on, log."""
@@ -105,7 +108,7 @@ class Border:
             await send(message)
 
         try:
-            allowance = Allowance.of(scope, self._max_upload)
+            allowance = Allowance.of(scope, self._max_upload, self._max_document)
             if refusal := self._refusal(scope, headers, allowance):
                 await refuse(refusal)(scope, receive, outgoing)
             else:
@@ -132,8 +135,9 @@ class Border:
                 return TooLarge(allowance.too_large)
             # A page may post without asking first, as a form, as plain text, or with no type at all: also no body.
             typed = scope["method"] == "POST" or has_body(scope)
-            if typed and content_type(scope) not in allowance.kinds:
-                return InvalidRequest(f"send the body with Content-Type: {' or '.join(allowance.kinds)}")
+            if typed and allowance.kinds is not None and content_type(scope) not in allowance.kinds:
+                sent = "the body" if has_body(scope) else "it, even without a body,"
+                return InvalidRequest(f"send {sent} with Content-Type: {' or '.join(allowance.kinds)}")
         if self._lifecycle.draining and scope["path"] not in HEALTH:
             return Unavailable("the service is shutting down")
         return None

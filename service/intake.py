@@ -90,16 +90,19 @@ async def downloaded(
 async def _uploaded(request: Request, staged: Path, most: int) -> Source:
     archive, folder = staged / "archive", staged / "adapter"
     folder.mkdir()
-    await _write(request, archive)
+    await write_body(request, archive)
     ignored = await asyncio.get_running_loop().run_in_executor(_WORKERS, unpack, archive, folder, Limits(most))
     archive.unlink()
     return Source(folder, ignored)
 
 
-async def _write(request: Request, archive: Path) -> None:
-    """The body into a file, in pieces: never all of it in memory, never a disk that everybody waits for."""
+async def write_body(request: Request, path: Path) -> None:
+    """The body into a file, in pieces: never all of it in memory, never a disk that everybody waits for.
+
+    Raises ClientGone if the client leaves before all of it is here.
+    """
     pending = bytearray()
-    with archive.open("wb") as file:
+    with path.open("wb") as file:
         try:
             async for chunk in request.stream():
                 pending += chunk

@@ -19,6 +19,7 @@ from service.catalog import Catalog
 from service.engine.client import Stream
 from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Generation
 from service.pins import Pins
+from service.rebuilding import Rebuilding
 from service.working import Workers
 
 
@@ -97,5 +98,6 @@ class Parts:
     audit: AuditLog
     jobs: Jobs
     workers: Workers
+    rebuilding: Rebuilding
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     pins: Pins = field(default_factory=Pins)

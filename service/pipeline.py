@@ -16,13 +16,15 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 
+from indexer.choosing import choose
+from indexer.record import Found
 from indexer.search import Search
 from ragtune.errors import ContextLengthExceeded, IncompatibleParts, InvalidRequest, Unavailable
-from ragtune.prompt import Message, Prompt, lead_in, render, rendering_hash, within_budget
-from ragtune.wire import Answer, CitedPassage, FinishReason, Passage, Sampling, Timings, Usage
+from ragtune.prompt import Message, Prompt, lead_in, render, rendering_hash
+from ragtune.wire import Answer, CitedPassage, FinishReason, Retrieved, Retrieving, Sampling, Timings, Usage
 from service.catalog import Configuration
 from service.engine.client import Stream
-from service.engine.messages import Beginning, Generation
+from service.engine.messages import Beginning, Finish, Generation, TokenEvent
 from service.limits import check_enforceable, check_length, check_size, check_vocabulary
 from service.notes import remarks
 from service.parts import Parts
@@ -50,8 +52,7 @@ class Ask:
     echo: bool = False
     count: int = 1
     max_tokens: int | None = None
-    top_k: int | None = None
-    passage_tokens: int | None = None
+    retrieving: Retrieving = Retrieving()  # noqa: RUF009 - frozen
     deadline: float | None = None
     request_id: str = ""
     namespace: str = field(kw_only=True)  # the tenant's: only its own prompts share a prefix cache
@@ -67,8 +68,8 @@ class Composed:
     configuration: Configuration
     prompt: Prompt
     own: int
-    passages: list[Passage]
-    retrieved: int
+    passages: list[Found]
+    retrieved: Retrieved | None
     retrieval_ms: float
     started: float
     notes: list[str]
@@ -106,12 +107,13 @@ async def compose(ask: Ask, configuration: Configuration, parts: Parts) -> Compo
     started = time.monotonic()
     _check_raw(ask, configuration, parts)
     check_length(sum(len(message.content) for message in ask.messages), "messages", parts)
-    found, retrieval_ms = await _retrieve(ask, configuration, parts)
-    passages = _budgeted(found, ask, configuration, parts)
+    found, retrieved, retrieval_ms = await _retrieve(ask, configuration, parts)
+    budget = ask.retrieving.passage_tokens or parts.settings.passage_tokens
+    passages = choose(found, budget, configuration.template, parts.tokenizer)
     prompt, own = _prompt(ask, passages, configuration, parts)
     rendering = rendering_hash(configuration.template, parts.tokenizer) if ask.prompt_ids is None else None
     notes = remarks(configuration, rendering)
-    return Composed(configuration, prompt, own, passages, len(found), retrieval_ms, started, notes)
+    return Composed(configuration, prompt, own, passages, retrieved, retrieval_ms, started, notes)
 
 
 async def prepare(ask: Ask, configuration: Configuration, parts: Parts) -> list[Prepared]:
@@ -145,6 +147,8 @@ async def prepare_all(asks: Sequence[Ask], parts: Parts) -> list[Prepared]:
 
 async def _admit(ask: Ask, composed: Composed, parts: Parts) -> list[Prepared]:
     _check_ids(ask.sampling, parts)
+    if composed.retrieved is not None and composed.retrieved.abstained:
+        return _abstain(ask, composed, parts)
     room = _room(ask, composed, parts)
     if ask.sampling.min_tokens > room:
         text = f"min_tokens is {ask.sampling.min_tokens}, and {room} tokens are generated at most"
@@ -169,6 +173,28 @@ async def _admit(ask: Ask, composed: Composed, parts: Parts) -> list[Prepared]:
     except BaseException:
         cancel_all(prepared)
         raise
+    return prepared
+
+
+def _abstain(ask: Ask, composed: Composed, parts: Parts) -> list[Prepared]:
+    """No passage was found: the same fixed answer for every choice, without the engine.
+
+    Raises IncompatibleParts where the answer has to satisfy a schema, which no fixed text does.
+    """
+    if ask.sampling.schema_text is not None:
+        raise IncompatibleParts(
+            "no passage was found, and the text for that does not satisfy the schema; lower min_score, loosen filters, "
+            "or ask without rag"
+        )
+    tokens, _ = parts.tokenizer.encode(parts.settings.abstention)
+    prepared = []
+    for _ in range(ask.count):
+        stream = Stream(f"{ask.request_id}.{uuid.uuid4().hex}", lambda _id: None)
+        stream.beginning = Beginning()
+        for token in tokens:
+            stream.push(TokenEvent(token))
+        stream.push(Finish("stop", 0, 0, 0, 0.0))
+        prepared.append(Prepared(f"gen-{uuid.uuid4().hex}", ask, composed, stream))
     return prepared
 
 
@@ -282,7 +308,8 @@ def answer(prepared: Prepared) -> Answer:
             CitedPassage(**passage.model_dump(), number=number, cited=number in cited)
             for number, passage in enumerate(composed.passages, start=1)
         ],
-        passages_retrieved=composed.retrieved,
+        passages_retrieved=composed.retrieved.found if composed.retrieved else 0,
+        retrieval=composed.retrieved,
         notes=composed.notes,
         usage=Usage(
             prompt_tokens=len(composed.prompt.token_ids),
@@ -331,29 +358,31 @@ def _echo(prepared: Prepared, parts: Parts) -> Piece:
     return Piece(prepared.echo, tokens)
 
 
-async def _retrieve(ask: Ask, configuration: Configuration, parts: Parts) -> tuple[list[Passage], float]:
-    """Passages for the question; searched in a thread, as embedding takes milliseconds of one core."""
+async def _retrieve(
+    ask: Ask, configuration: Configuration, parts: Parts
+) -> tuple[list[Found], Retrieved | None, float]:
+    """Passages for the question, how they were found, and in how many milliseconds; searched in a thread, as embedding
+    takes some of one core."""
     if configuration.index is None:
-        return [], 0.0
+        return [], None, 0.0
     started = time.monotonic()
     if ask.prompt_ids is None:
         question = ask.messages[-1].content
     else:
         question = ask.question or parts.tokenizer.decode(ask.prompt_ids)
+    search = Search.under(parts.settings, question, ask.retrieving, tenant=ask.namespace or None)
     try:
-        search = Search.under(parts.settings, question, ask.top_k)
         found = await asyncio.to_thread(parts.retriever.search, configuration.index, search)
     except (OSError, RuntimeError, ValueError, IndexError) as error:  # deleted since it was resolved, or damaged
         raise Unavailable(f"index {configuration.index} cannot be read; if it is still listed, rebuild it") from error
-    return list(found), 1e3 * (time.monotonic() - started)
+    abstained = not found and ask.prompt_ids is None
+    retrieved = Retrieved(
+        method=search.method, top_k=search.top_k, min_score=search.min_score, found=len(found), abstained=abstained
+    )
+    return found, retrieved, 1e3 * (time.monotonic() - started)
 
 
-def _budgeted(found: list[Passage], ask: Ask, configuration: Configuration, parts: Parts) -> list[Passage]:
-    budget = ask.passage_tokens or parts.settings.passage_tokens
-    return within_budget(found, budget, configuration.template, parts.tokenizer)
-
-
-def _prompt(ask: Ask, passages: list[Passage], configuration: Configuration, parts: Parts) -> tuple[Prompt, int]:
+def _prompt(ask: Ask, passages: list[Found], configuration: Configuration, parts: Parts) -> tuple[Prompt, int]:
     """The prompt, and where the client's own tokens begin in it."""
     tokenizer = parts.tokenizer
     if ask.prompt_ids is None:

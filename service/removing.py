@@ -10,8 +10,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from adapters.manifest import AdapterManifest
+from indexer.building import resource
+from indexer.outdated import outdated
 from indexer.store import IndexManifest
-from ragtune.errors import Unavailable
+from ragtune.errors import IncompatibleParts, Unavailable, UnknownName
 from ragtune.mode import Ref
 from ragtune.versions import Version
 from service.catalog import reference
@@ -49,14 +51,39 @@ async def _remove_adapter(ref: Ref, parts: Parts) -> list[Version[AdapterManifes
     return gone
 
 
+async def collect_versions(name: str, parts: Parts) -> list[Version[IndexManifest]]:
+    """Delete the versions of an index that nobody can want any more, once those who have found them are done."""
+    return await _to_the_end(_collect_versions(name, parts))
+
+
 async def _remove_index(name: str, parts: Parts) -> list[Version[IndexManifest]]:
     versions = parts.indexes.versions
-    gone = await asyncio.to_thread(versions.forget, Ref(name))
+    await asyncio.to_thread(parts.jobs.check_free, resource(name))
+    if name not in versions.names() and name in parts.indexes.documents.indexes():
+        gone = []  # documents that were uploaded, and never built
+    else:
+        gone = await asyncio.to_thread(versions.forget, Ref(name))
+    await asyncio.to_thread(parts.indexes.documents.drop, name)
+    await _discard(gone, parts)
+    return gone
+
+
+async def _collect_versions(name: str, parts: Parts) -> list[Version[IndexManifest]]:
+    kept = parts.settings.index_versions
+    gone = await asyncio.to_thread(outdated, parts.indexes, parts.catalog.aliases, name, kept)
+    forgotten = []
+    for version in gone:
+        with suppress(UnknownName, IncompatibleParts):  # somebody deleted it, or pointed to it, just now
+            forgotten += await asyncio.to_thread(parts.indexes.versions.forget, Ref(name, str(version.number)))
+    await _discard(forgotten, parts)
+    return forgotten
+
+
+async def _discard(gone: list[Version[IndexManifest]], parts: Parts) -> None:
     await parts.pins.released([pin(version) for version in gone])
     for version in gone:
         await asyncio.to_thread(parts.retriever.close, version)
-        await asyncio.to_thread(versions.discard, version)
-    return gone
+        await asyncio.to_thread(parts.indexes.versions.discard, version)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -36,6 +37,8 @@ from service.engine.client import EngineClient
 from service.parts import Parts
 from service.pinning import pin_all
 from service.proving import ProverProcess
+from service.rebuilding import Rebuilding
+from service.removing import collect_versions
 from service.starting import Doorway
 from service.working import Workers
 
@@ -154,6 +157,7 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
         with contextlib.suppress(BaseException):
             await (await starting).close()
         raise
+    workers = Workers(jobs, settings.home)
     parts = Parts(
         settings=settings,
         base=base,
@@ -161,15 +165,17 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
         adapters=adapters,
         indexes=indexes,
         templates=templates,
-        catalog=Catalog(base, adapters, indexes, templates, ModeAliases(database), settings.default_index),
-        retriever=Retriever(embedder, load_reranker(settings)),
+        catalog=Catalog(base, adapters, indexes, templates, ModeAliases(database), settings),
+        retriever=Retriever(embedder, load_reranker(settings), indexes.documents.hidden),
         engine=engine,
         preparer=ProverProcess(base, settings.cache),
         gate=gate,
         audit=AuditLog(database),
         jobs=jobs,
-        workers=Workers(jobs, settings.home),
+        workers=workers,
+        rebuilding=Rebuilding(jobs, workers),
     )
+    parts.rebuilding.afterwards = partial(collect_versions, parts=parts)
     await pin_all(parts)
     return parts
 
@@ -179,6 +185,7 @@ async def _unload(loading: asyncio.Task[Parts]) -> None:
     loading.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):  # why it failed was raised where it was awaited first
         parts = await loading
+        parts.rebuilding.close()
         await parts.workers.close()
         await parts.preparer.close()
         await parts.engine.close()

@@ -113,6 +113,7 @@ def _chat_ask(body: ChatRequest, request: Request) -> Ask:
         count=body.choices,
         max_tokens=body.new_tokens,
         deadline=body.deadline,
+        retrieving=body.ragtune,
         namespace=tenant(request),
         request_id=request_id(request),
     )
@@ -134,6 +135,7 @@ def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) ->
         count=body.choices,
         max_tokens=16 if body.max_tokens is None else body.max_tokens,  # OpenAI's default on this route
         deadline=body.deadline,
+        retrieving=body.ragtune,
         namespace=tenant(request),
         request_id=request_id(request),
     )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from ragtune.errors import InvalidRequest
 from ragtune.prompt import Message
-from ragtune.wire import Count, Number, Sampling
+from ragtune.wire import Count, Number, Retrieving, Sampling
 from service.engine.grammar import ANY_OBJECT
 
 MOST_CHOICES = 128
@@ -227,7 +227,7 @@ class GenerationRequest(BaseModel):
     """What chat and text completions share.
 
     `top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `ignore_eos` and `stop_token_ids` are named as in vLLM;
-    `deadline` is our own.
+    `deadline` and `ragtune` are our own.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -253,6 +253,7 @@ class GenerationRequest(BaseModel):
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     deadline: Number | None = Field(default=None, gt=0, description="seconds")
+    ragtune: Retrieving = Field(default=Retrieving(), description="how a mode with rag finds its passages")
     tools: list[dict[str, Any]] | None = Field(default=None, max_length=1024)
     tool_choice: Any = None
     user: str | None = None

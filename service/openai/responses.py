@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.manifest import AdapterKind
-from ragtune.wire import Answer, CitedPassage, FinishReason, Timings
+from ragtune.wire import Answer, CitedPassage, FinishReason, Retrieved, Timings
 from service.transcript import Candidate, Token
 
 _EXAMPLE: dict[str, Any] = {
@@ -96,6 +96,7 @@ class Extension(BaseModel):
     versions: dict[str, str]
     passages: list[CitedPassage]
     passages_retrieved: int
+    retrieval: Retrieved | None = Field(default=None, description="how passages were found; absent without rag")
     notes: list[str] = Field(default=[], description="where an adapter is served otherwise than it was trained")
     virtual_tokens: int
     timings: Timings
@@ -109,6 +110,7 @@ class Extension(BaseModel):
             versions=answer.versions,
             passages=answer.passages,
             passages_retrieved=answer.passages_retrieved,
+            retrieval=answer.retrieval,
             notes=answer.notes,
             virtual_tokens=answer.usage.virtual_tokens,
             timings=answer.timings,

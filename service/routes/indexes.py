@@ -1,52 +1,72 @@
-"""/v1/indexes: list, show, search, build, delete."""
+"""/v1/indexes: list, show, search, build, roll back, delete."""
 
 import asyncio
-import json
-import os
-import sys
 from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from indexer.building import BuildSpec
 from indexer.search import Search
 from indexer.store import IndexManifest
-from ragtune.errors import AlreadyRunning, RagtuneError, by_code
+from ragtune.errors import Forbidden, Unavailable
+from ragtune.job import Job
 from ragtune.mode import Ref, check_name
+from ragtune.pointers import ITSELF
 from ragtune.roots import inside
-from ragtune.wire import Passage
-from service.access import needs
+from ragtune.settings import Retrieval
+from ragtune.wire import Filters, Passage, Retrieving
+from service.access import author, needs, tenant
 from service.documented import NAMED, refusals
 from service.parts import Parts
 from service.pins import pin
 from service.removing import remove_index
-from service.routes.described import Deleted, Described, FromPath, Name
+from service.routes.described import THE_NAME, Deleted, Described, Name, Rollback
 
-_NICE = 10
+_ACCEPTED = 202
 
 
 class SearchRequest(BaseModel):
-    """A search in one index."""
+    """A search in one index; what is absent is as the service is set."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"query": "How long is the warranty?", "top_k": 3}]}
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"query": "How long is the warranty?", "top_k": 3, "filters": {"lang": ["en", "de"]}}]
+        },
     )
 
     query: str = Field(min_length=1)
-    top_k: int = Field(default=4, ge=1, le=100)
+    top_k: int = Field(default=4, ge=1, le=1000)
+    retrieval: Retrieval | None = Field(default=None, description="by meaning, by words, or both")
+    filters: Filters = Field(
+        default={}, description="metadata a document must have: each field this value, or one of these"
+    )
+    min_score: float | None = Field(
+        default=None, description="a cosine; a BM25 score for lexical, the reranker's where there is one"
+    )
 
 
-class Published(BaseModel):
-    """What a build published."""
+class BuildRequest(BaseModel):
+    """What to build from: a folder of the server inside an allowed root, or, without a path, the documents as they are.
 
-    version: str
-    unchanged: bool
+    With `delete`, documents that are gone from the folder are deleted, and so hidden in every version.
+    """
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"path": "/data/handbook"}, {}]})
+
+    path: Path | None = None
+    max_tokens: int = Field(default=BuildSpec.model_fields["max_tokens"].default, ge=32, le=8192)
+    delete: bool = False
+
+
+_BEGUN: dict[int | str, dict[str, Any]] = {_ACCEPTED: {"description": "The job has begun.", "model": Job}}
 
 
 def router(parts: Parts) -> APIRouter:
     """/v1/indexes."""
     routes = APIRouter(prefix="/v1/indexes", tags=["indexes"])
-    building: set[str] = set()
 
     @routes.get("", dependencies=[needs("query")])
     async def indexes_list() -> list[Described[IndexManifest]]:
@@ -58,62 +78,70 @@ def router(parts: Parts) -> APIRouter:
         """The version `name` or `name@version` means."""
         return Described.of(parts.indexes.resolve(Ref.parse(name, "index"), param="name"))
 
-    @routes.delete("/{name}", dependencies=[needs("index:write")], responses=refusals(*NAMED, 507))
-    async def indexes_delete(name: Name) -> Deleted:
-        """Delete `name` with all its versions. Requests that found it search it to the end; then its disk is free."""
+    @routes.get("/{name}/versions", dependencies=[needs("query")], responses=refusals(*NAMED))
+    async def indexes_versions(name: Name) -> list[Described[IndexManifest]]:
+        """The versions of `name` that are kept, oldest first."""
+        return [Described.of(version) for version in parts.indexes.versions.of(check_name(name, "index"), param="name")]
+
+    @routes.delete("/{name}", dependencies=[needs("index:write")], responses=refusals(*NAMED, 423, 507))
+    async def indexes_delete(name: Name, request: Request) -> Deleted:
+        """Delete `name` with all its versions and documents. Requests that found it search it to the end; then its disk
+        is free. While it is being built, the build has to be cancelled first."""
+        _check_whole(request)
         gone = await remove_index(name, parts)
         return Deleted(name=name, versions=[str(version) for version in gone])
 
     @routes.post("/{name}/search", dependencies=[needs("query")], responses=refusals(*NAMED, 413, 422))
-    async def indexes_search(name: Name, body: SearchRequest) -> list[Passage]:
-        """The passages nearest to a query."""
+    async def indexes_search(name: Name, body: SearchRequest, request: Request) -> list[Passage]:
+        """The passages that fit a query best, with the score of each leg; a key with a tenant finds its own and shared
+        ones."""
         version = parts.indexes.resolve(Ref.parse(name, "index"), param="name")
-        search = Search.under(parts.settings, body.query, body.top_k)
+        asked = Retrieving(retrieval=body.retrieval, filters=body.filters, min_score=body.min_score)
+        search = Search.under(parts.settings, body.query, asked, tenant=tenant(request) or None)
+        search = search.model_copy(update={"top_k": body.top_k})
         with parts.pins.hold([pin(version)]):
-            return list(await asyncio.to_thread(parts.retriever.search, version, search))
+            try:
+                return list(await asyncio.to_thread(parts.retriever.search, version, search))
+            except (OSError, ValueError) as error:
+                raise Unavailable(f"index {version} cannot be read; rebuild it") from error
 
-    @routes.post("/{name}/builds", dependencies=[needs("index:write")], responses=refusals(*NAMED, 413, 422, 423, 507))
-    async def indexes_build(name: Name, body: FromPath) -> Published:
-        """Build the next version from a folder, in a process of its own, and publish it. Answers when it is live."""
+    @routes.post(
+        "/{name}/builds", dependencies=[needs("index:write")], responses=refusals(*NAMED, 413, 422, 423, 507) | _BEGUN
+    )
+    async def indexes_build(
+        name: Name,
+        body: BuildRequest,
+        request: Request,
+        response: Response,
+        wait: Annotated[bool, Query(description="answer when the job is done")] = False,
+    ) -> Job:
+        """Build the next version, as a job in a process of its own; it is published when it is whole and checked.
+
+        A second build of the same index is refused while one runs.
+        """
         check_name(name, "index")
-        docs = inside(body.path, parts.settings.document_roots, "RAGTUNE_DOCUMENT_ROOTS")
-        if name in building:
-            raise AlreadyRunning(f"index {name!r} is being built; ask again when it is done")
-        building.add(name)
-        try:
-            return await _build(docs, name, parts)
-        finally:
-            building.discard(name)
+        path = None
+        if body.path is not None:
+            path = str(inside(body.path, parts.settings.document_roots, "RAGTUNE_DOCUMENT_ROOTS"))
+        spec = BuildSpec(index=name, path=path, max_tokens=body.max_tokens, hide=body.delete)
+        job = await parts.rebuilding.start(spec, author(request), tenant(request))
+        if wait:
+            return await parts.rebuilding.done(job)
+        response.status_code = _ACCEPTED
+        return job
+
+    @routes.post("/{name}/rollback", dependencies=[needs("index:write")], responses=refusals(*NAMED, 413, 422, 507))
+    async def indexes_rollback(name: Name, request: Request, body: Rollback = THE_NAME) -> Described[IndexManifest]:
+        """Let `name` mean again what it meant before; answers with that. What was deleted since stays deleted."""
+        _check_whole(request)
+        check_name(name, "index")
+        alias = ITSELF if body.alias is None else body.alias
+        return Described.of(await asyncio.to_thread(parts.indexes.versions.rollback, name, alias))
 
     return routes
 
 
-async def _build(docs: Path, name: str, parts: Parts) -> Published:
-    """Run `python -m indexer.build`, niced and on one thread, so that answers go on meanwhile."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAGTUNE_HOME": str(parts.settings.home)}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "indexer.build", str(docs), "--name", name),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-    )
-    os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
-    try:
-        out, err = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        await process.wait()
-        raise
-    if process.returncode != 0:
-        raise build_failure(err.decode(errors="replace"))
-    return Published.model_validate_json(out.decode().strip().splitlines()[-1])
-
-
-def build_failure(stderr: str) -> RagtuneError:
-    """The error the build wrote as its last line, as the same class of the tree."""
-    last = stderr.strip().splitlines()[-1] if stderr.strip() else ""
-    try:
-        told = json.loads(last)
-    except json.JSONDecodeError:
-        return RagtuneError(f"the build failed: {last}")
-    return by_code(told["code"], told["message"])
+def _check_whole(request: Request) -> None:
+    """Raises Forbidden for a key with a tenant: an index is everybody's, only its own documents are the tenant's."""
+    if own := tenant(request):
+        raise Forbidden(f"this changes an index for all tenants, and this key is only of {own!r}")

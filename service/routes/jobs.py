@@ -8,8 +8,10 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi import Path as PathParameter
 from starlette.responses import Response
 
+from indexer.building import JOB, BuildSpec
+from ragtune.errors import IncompatibleParts
 from ragtune.job import SCOPES, Job, JobEvent, Kind, State
-from service.access import allow, needs, tenant
+from service.access import allow, author, needs, tenant
 from service.disconnect import EventStream
 from service.documented import NAMED, events, refusals
 from service.errors import as_event
@@ -90,6 +92,21 @@ def router(parts: Parts) -> APIRouter:
         job = await asyncio.to_thread(parts.jobs.get, job_id, tenant(request))
         allow(request, SCOPES[job.kind])
         return await asyncio.to_thread(parts.jobs.cancel, job_id, tenant(request))
+
+    @routes.post(
+        "/{id}/resume",
+        dependencies=[needs(*SCOPES.values())],
+        responses=refusals(*NAMED, 422, 423, 507),
+        status_code=202,
+    )
+    async def jobs_resume(job_id: JobId, request: Request) -> Job:
+        """Go on with a job that has failed or was cancelled, as a new one; what it had done is not done again."""
+        job = await asyncio.to_thread(parts.jobs.get, job_id, tenant(request))
+        allow(request, SCOPES[job.kind])
+        if job.kind != JOB:
+            raise IncompatibleParts(f"a {job.kind} cannot be resumed; start it again", param="id")
+        spec = BuildSpec.model_validate(job.spec)
+        return await parts.rebuilding.start(spec, author(request), job.tenant, resumes=job.id)
 
     return routes
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from ragtune.prompt import Message
-from ragtune.wire import Answer, Ask, CompareRequest, CompareResponse, QueryRequest, Sampling
+from ragtune.wire import Answer, Ask, CompareRequest, CompareResponse, QueryRequest, Retrieving, Sampling
 from service import pipeline
 from service.access import needs, tenant
 from service.border import note_answers, request_id
@@ -41,8 +41,7 @@ def _ask(body: Ask, mode: str, request: Request) -> pipeline.Ask:
         sampling=sampling,
         messages=(Message(role="user", content=body.query),),
         max_tokens=body.max_tokens,
-        top_k=body.top_k,
-        passage_tokens=body.passage_tokens,
+        retrieving=Retrieving.model_validate(body.model_dump(include=set(Retrieving.model_fields))),
         deadline=body.deadline,
         namespace=tenant(request),
         request_id=request_id(request),

@@ -18,7 +18,6 @@ import uvicorn
 from adapters.base_model import BaseModelInfo, describe
 from adapters.registry import Adapters
 from adapters.tokenizer import Tokenizer, load_tokenizer
-from indexer.build import build_index
 from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.audit import AuditLog
@@ -32,9 +31,11 @@ from service.access import Gate
 from service.app import create_app
 from service.catalog import Catalog
 from service.parts import Engine, Parts
+from service.rebuilding import Rebuilding
 from service.working import Workers
 from tests.equivalence.harness import make_adapter
 from tests.fakes import EchoEngine, LetterEmbedder, ThreadPreparer
+from tests.small_index import build_index
 from tests.tiny import save_tiny, tiny_model
 
 DOCUMENTS = {
@@ -127,6 +128,7 @@ def make_parts(
         adapters = Adapters(settings.home, database, base, changed.adapter_roots)
         indexes, templates = Indexes(settings.home, database), Templates(settings.home, database)
         jobs = Jobs(database, settings.home)
+        workers = Workers(jobs, settings.home)
         return Parts(
             settings=changed,
             base=base,
@@ -134,14 +136,15 @@ def make_parts(
             adapters=adapters,
             indexes=indexes,
             templates=templates,
-            catalog=Catalog(base, adapters, indexes, templates, ModeAliases(database), changed.default_index),
-            retriever=Retriever(LetterEmbedder()),
+            catalog=Catalog(base, adapters, indexes, templates, ModeAliases(database), changed),
+            retriever=Retriever(LetterEmbedder(), hidden=indexes.documents.hidden),
             engine=engine or EchoEngine(),
             preparer=preparer,
             gate=gate or Gate(Keys(database), loopback=True),
             audit=AuditLog(database),
             jobs=jobs,
-            workers=Workers(jobs, settings.home),
+            workers=workers,
+            rebuilding=Rebuilding(jobs, workers),
         )
 
     return make

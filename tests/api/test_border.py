@@ -86,7 +86,7 @@ async def test_a_post_that_a_page_may_send_unasked_is_refused_also_without_a_bod
 ) -> None:
     response = await client.post(path, headers={"content-type": kind} if kind else {})
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
-    assert "Content-Type: application/json" in response.json()["error"]["message"]
+    assert "even without a body, with Content-Type: application/json" in response.json()["error"]["message"]
 
 
 async def test_what_has_no_body_and_is_no_post_needs_no_type(client: httpx.AsyncClient) -> None:

@@ -135,10 +135,10 @@ async def test_scores_of_a_raw_prompt_and_its_continuation_are_transformers(
 
 
 def before_the_prompt(parts: Parts, answer: dict[str, Any]) -> list[int]:
-    """What the passages of a raw prompt become, by the documentation: numbered from the best, the best last."""
+    """What the passages of a raw prompt become, by the documentation: in the order of their numbers."""
     passages = answer["ragtune"]["passages"]
     laid = [f"[{p['number']}] {' > '.join(p['heading']) or p['document']}\n{p['text']}\n\n" for p in passages]
-    return parts.tokenizer.encode_completion("".join(reversed(laid))) if laid else []
+    return parts.tokenizer.encode_completion("".join(laid)) if laid else []
 
 
 @pytest.mark.parametrize("mode", [*MODES, "prompt:brief+rag"])

@@ -40,9 +40,8 @@ async def test_a_template_shapes_the_prompt(client: httpx.AsyncClient) -> None:
 
 async def test_retrieved_passages_stand_in_the_prompt_and_in_the_answer(client: httpx.AsyncClient) -> None:
     answer = await query(client, "zzz", "rag", top_k=2)
-    assert answer["text"].startswith("user\nPassages:\n\n[2] ")
-    asked = "\n\n[1] colours\nzzz zzz zzz zzz\n\nQuestion: zzz Answer in the words of the passages above."
-    assert answer["text"].endswith(asked)
+    assert answer["text"].startswith("user\nPassages:\n\n[1] colours\nzzz zzz zzz zzz\n\n[2] ")
+    assert answer["text"].endswith("\n\nQuestion: zzz Answer in the words of the passages above.")
     assert answer["versions"] == {"index": "handbook@1"}
     first = answer["passages"][0]
     assert (first["number"], first["document"], first["start"], first["end"]) == (1, "colours.txt", 0, 15)
@@ -52,8 +51,8 @@ async def test_retrieved_passages_stand_in_the_prompt_and_in_the_answer(client: 
 
 async def test_a_passage_is_cited_if_the_answer_names_its_number(client: httpx.AsyncClient) -> None:
     answer = await query(client, "zzz", "rag", top_k=2, max_tokens=40)
-    assert "[2]" in answer["text"] and "[1]" not in answer["text"]
-    assert [passage["cited"] for passage in answer["passages"]] == [False, True]
+    assert "[1]" in answer["text"] and "[2]" not in answer["text"]
+    assert [passage["cited"] for passage in answer["passages"]] == [True, False]
 
 
 async def test_the_passages_keep_to_their_budget_and_what_was_left_out_shows(client: httpx.AsyncClient) -> None:

@@ -1,17 +1,13 @@
 """Adapters, templates and indexes over HTTP: published by one request, used by the next."""
 
 import asyncio
-import json
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from pydantic import BaseModel
 
-from ragtune.errors import AlreadyRunning, RagtuneError, RefusedArtifact
 from service.parts import Parts
-from service.routes.indexes import build_failure
 from tests.api.conftest import Call, Make
 from tests.fakes import EchoEngine
 
@@ -212,24 +208,3 @@ async def test_documents_outside_the_allowed_roots_are_refused(
     error = Error.of(await client.post("/v1/indexes/new/builds", json=body))
     assert (error.code, error.param) == ("forbidden", "path")
     assert "RAGTUNE_DOCUMENT_ROOTS" in error.message
-
-
-async def test_what_the_build_process_says_becomes_the_same_error_here() -> None:
-    told = json.dumps({"code": "refused_artifact", "message": "no document in /x"})
-    assert build_failure(f"loading ...\n{told}\n").message == "no document in /x"
-    assert type(build_failure(told)) is RefusedArtifact
-    assert type(build_failure("Traceback ...\nKilled")) is type(build_failure("")) is RagtuneError
-
-
-@pytest.mark.slow
-async def test_an_index_is_built_in_a_process_of_its_own_and_a_second_build_meanwhile_is_refused(
-    client: httpx.AsyncClient, documents: Path
-) -> None:
-    def build(folder: Path) -> Any:
-        return client.post("/v1/indexes/built/builds", json={"path": str(folder)}, timeout=120)
-
-    first, second = await asyncio.gather(build(documents), build(documents))
-    assert first.json() == {"version": "built@1", "unchanged": False}
-    assert (second.status_code, Error.of(second).code) == (AlreadyRunning.status, AlreadyRunning.code)
-    assert Error.of(await build(documents / "nothing")).code == "refused_artifact"
-    assert (await client.delete("/v1/indexes/built")).json()["versions"] == ["built@1"]

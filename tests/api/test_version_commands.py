@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 from adapters.base_model import BaseModelInfo
 from adapters.cli import adapter
 from adapters.registry import Adapters
-from indexer.build import build_index
 from indexer.cli import index
 from indexer.store import Indexes
 from ragtune.errors import IncompatibleParts, InvalidRequest, RagtuneError, UnknownName
@@ -24,6 +23,7 @@ from service.cli import query
 from service.mode_cli import mode
 from service.parts import Parts
 from tests.fakes import LetterEmbedder
+from tests.small_index import build_index
 
 
 @pytest.fixture

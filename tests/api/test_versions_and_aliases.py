@@ -10,16 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
-from indexer.build import build_index
 from indexer.record import Found
 from indexer.retriever import Retriever
-from indexer.search import Hidden, Search, nothing
+from indexer.search import Search
 from indexer.store import IndexManifest
 from ragtune.versions import Version
 from service.parts import Parts
 from tests.api.conftest import Call, Make, Serve
 from tests.api.test_resource_routes import Error, mode_of, put_adapter
 from tests.fakes import EchoEngine, LetterEmbedder
+from tests.small_index import build_index
 
 
 class SlowRetriever(Retriever):
@@ -29,10 +29,10 @@ class SlowRetriever(Retriever):
         super().__init__(LetterEmbedder())
         self.asked, self.goes_on = threading.Event(), threading.Event()
 
-    def search(self, version: Version[IndexManifest], search: Search, hidden: Hidden = nothing) -> list[Found]:
+    def search(self, version: Version[IndexManifest], search: Search) -> list[Found]:
         self.asked.set()
         self.goes_on.wait(10)
-        return super().search(version, search, hidden)
+        return super().search(version, search)
 
 
 @pytest.fixture

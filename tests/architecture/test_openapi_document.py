@@ -41,7 +41,7 @@ def test_bounds_are_told_in_the_words_of_json_schema() -> None:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_every_operation_is_described_and_every_answer_has_a_schema(operation: dict[str, Any]) -> None:
     assert operation["description"] and operation["tags"]
-    assert {"200", "500"} < set(operation["responses"])
+    assert "500" in operation["responses"] and {"200", "202"} & set(operation["responses"])
     for response in operation["responses"].values():
         assert response["description"]
         assert all("schema" in content or "itemSchema" in content for content in response["content"].values())
@@ -55,7 +55,7 @@ def test_every_body_and_refusal_has_an_example_that_fits_its_schema(operation: d
         assert examples(content), "a request body without an example"
     for status, response in operation["responses"].items():
         shown = [example for content in response["content"].values() for example in examples(content)]
-        assert status == "200" or shown
+        assert status in ("200", "202") or shown
         contents += response["content"].values()
     for content in contents:
         for example in examples(content):
