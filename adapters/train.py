@@ -40,6 +40,7 @@ from ragtune.template import Template
 from ragtune.templates import Templates
 from ragtune.terminal import progress, say
 from ragtune.versions import Version
+from ragtune.wire import Retrieving
 
 _LIBRARIES = ("torch", "transformers", "peft")
 _RELOAD_TOLERANCE = 1e-3  # nats; the served and the trained loss differ by rounding only
@@ -103,13 +104,20 @@ def mode_of(version: Version[AdapterManifest]) -> Mode:
 
 def _resolve(recipe: Recipe, settings: Settings, database: Database) -> Context:
     template = Templates(settings.home, database).get(Ref.parse(recipe.template)) if recipe.template else None
-    index = Indexes(settings.home, database).resolve(Ref.parse(recipe.index)) if recipe.index else None
+    indexes = Indexes(settings.home, database)
+    index = indexes.resolve(Ref.parse(recipe.index)) if recipe.index else None
     search: Search | None = None
     if index is not None:
         say(f"retrieving passages from {index} for every example ...")
-        search = partial(_search, Retriever(load_embedder(settings), load_reranker(settings)), index, recipe, settings)
+        search = partial(
+            _search,
+            Retriever(load_embedder(settings), load_reranker(settings), indexes.documents.hidden),
+            index,
+            recipe,
+            settings,
+        )
     return Context(
-        template=template.manifest.template if template else Template(),
+        template=template.manifest.template if template else Template.default(settings),
         template_version=str(template) if template else None,
         index_version=str(index) if index else None,
         search=search,
@@ -120,7 +128,7 @@ def _search(
     retriever: Retriever, index: Version[IndexManifest], recipe: Recipe, settings: Settings, query: str
 ) -> list[Found]:
     """As the service searches under these settings, but for the recipe's `top_k`."""
-    return retriever.search(index, Asked.under(settings, query, recipe.top_k))
+    return retriever.search(index, Asked.under(settings, query, Retrieving(top_k=recipe.top_k)))
 
 
 def _report(rendered: Rendered) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -94,6 +95,11 @@ class Embedder:
                 advance(len(batch))
         return vectors
 
+    @property
+    def revision(self) -> str:
+        """The commit of a model that came from a hub; empty for a folder."""
+        return str(getattr(self._model[0].auto_model.config, "_commit_hash", None) or "")
+
     def _state_hash(self) -> str:
         digest = hashlib.sha256()
         for name, tensor in sorted(self._model.state_dict().items()):
@@ -101,17 +107,34 @@ class Embedder:
         return digest.hexdigest()
 
 
+def identify(settings: Settings) -> tuple[str, str, str] | None:
+    """Id, fingerprint and revision of the embedding model these settings name, without loading it; None if it is a
+    hub's.
+
+    Raises Unavailable or InvalidRequest with what to do.
+    """
+    if settings.embedding_model == EMBEDDED:
+        return EMBEDDED_ID, _fingerprint(embedded_folder()), f"{_PACKAGE} {version(_PACKAGE)}"
+    folder = _local(settings)
+    return None if folder is None else (str(folder), _fingerprint(folder), "")
+
+
 def load_embedder(settings: Settings) -> Embedder:
     """The embedding model these settings name. Raises Unavailable or InvalidRequest with what to do."""
     device = None if settings.device == "auto" else settings.device
     if settings.embedding_model == EMBEDDED:
         return Embedder(embedded_folder(), id=EMBEDDED_ID, device=device)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    return Embedder(_local(settings) or settings.embedding_model, device=device)
+
+
+def _local(settings: Settings) -> Path | None:
+    """The folder the settings name; None for a hub id. Raises InvalidRequest if there is no such folder."""
     path = Path(settings.embedding_model)
     looks_local = path.is_absolute() or settings.embedding_model.startswith((".", "~"))
     if looks_local and not path.expanduser().is_dir():
         raise InvalidRequest(f"RAGTUNE_EMBEDDING_MODEL: there is no folder {path}", param="embedding_model")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    return Embedder(path.expanduser() if path.expanduser().is_dir() else settings.embedding_model, device=device)
+    return path.expanduser() if path.expanduser().is_dir() else None
 
 
 def embedded_folder() -> Path:

@@ -2,8 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from indexer.search import Value
-from ragtune.wire import Passage
+from ragtune.wire import Passage, Value
 
 
 class Record(BaseModel):

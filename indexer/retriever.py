@@ -1,6 +1,7 @@
 """Retrieval as the service and training both use it: a search and an index version in, passages out."""
 
 import threading
+from collections.abc import Callable
 
 from indexer.contents import Contents
 from indexer.embedding import TextEmbedder, Vectors
@@ -20,9 +21,17 @@ _VECTORS = 1024  # query vectors kept
 class Retriever:
     """Safe to use from several threads. Only the embedding takes turns; searching goes on in parallel."""
 
-    def __init__(self, embedder: TextEmbedder | None, reranker: TextReranker | None = None) -> None:
+    def __init__(
+        self,
+        embedder: TextEmbedder | None,
+        reranker: TextReranker | None = None,
+        hidden: Callable[[str, Hidden | None], Hidden] | None = None,
+    ) -> None:
+        """`hidden` says what is hidden of an index, given what it said last, and is asked for every search."""
         self._embedder = embedder
         self._reranker = reranker
+        self._ask = hidden
+        self._hidden: dict[str, Hidden] = {}
         self._turn = threading.Lock()  # for the embedding's tokenizer
         self._open: Recent[str, _Opening] = Recent(_OPEN)
         self._vectors: Recent[str, Vectors] = Recent(_VECTORS)
@@ -34,8 +43,8 @@ class Retriever:
             raise Unavailable("no embedding model is loaded; only a lexical search does without")
         return self._embedder
 
-    def search(self, version: Version[IndexManifest], search: Search, hidden: Hidden = nothing) -> list[Found]:
-        """The best passages of `version` for `search`, best first; those of `hidden` documents are not looked at.
+    def search(self, version: Version[IndexManifest], search: Search) -> list[Found]:
+        """The best passages of `version` for `search`, best first; those of hidden documents are not looked at.
 
         Raises IncompatibleParts if the index was built with another embedding model, even one of equal dimension, or
         by an older ragtune; InvalidRequest if reranking is asked for and no reranker is set; OSError or ValueError if
@@ -45,9 +54,15 @@ class Retriever:
             raise InvalidRequest("no reranker is set: name one with RAGTUNE_RERANKER", param="rerank")
         vector = None if search.method == "lexical" else self._query_vector(version, search.query)
         contents = self._contents(version)
-        visible = contents.visibility.of(search, hidden)
+        visible = contents.visibility.of(search, self._hidden_of(version.name))
         rerank = self._reranker.scores if search.rerank and self._reranker else None
         return [_found(contents, hit) for hit in rank(search, contents, visible, vector, rerank)]
+
+    def _hidden_of(self, index: str) -> Hidden:
+        if self._ask is None:
+            return nothing
+        hidden = self._hidden[index] = self._ask(index, self._hidden.get(index))
+        return hidden
 
     def close(self, version: Version[IndexManifest]) -> None:
         """Free the memory of an index version that nobody searches any more."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragtune.settings import Retrieval, Settings
+from ragtune.wire import Filters, Retrieving
 
 Method = Retrieval
-Value = str | int | float | bool
+_AS_SET = Retrieving()
 
 
 class Search(BaseModel):
@@ -24,18 +25,23 @@ class Search(BaseModel):
     query: str
     method: Method = "hybrid"
     top_k: int = Field(default=4, ge=1)
-    filters: dict[str, Value | tuple[Value, ...]] = {}
+    filters: Filters = {}
     tenant: str | None = None
     min_score: float | None = None
     rerank: bool = False
 
     @classmethod
-    def under(cls, settings: Settings, query: str, top_k: int | None = None) -> "Search":
-        """What these settings make of a bare query: their method, their reranker if they name one, their `top_k`."""
+    def under(
+        cls, settings: Settings, query: str, asked: Retrieving = _AS_SET, *, tenant: str | None = None
+    ) -> "Search":
+        """What is asked, and where it says nothing what these settings say; with their reranker, if they name one."""
         return cls(
             query=query,
-            method=settings.retrieval,
-            top_k=top_k or settings.top_k,
+            method=asked.retrieval or settings.retrieval,
+            top_k=asked.top_k or settings.top_k,
+            filters=asked.filters,
+            tenant=tenant,
+            min_score=settings.min_score if asked.min_score is None else asked.min_score,
             rerank=bool(settings.reranker),
         )
 

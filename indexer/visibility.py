@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from indexer.recent import Recent
 from indexer.record import IndexedDocument, Record
-from indexer.search import Hidden, Search, Value
+from indexer.search import Hidden, Search
+from ragtune.wire import Value
 
 DOCUMENTS, OWNERS = "documents.jsonl", "owners.npy"
 _KEPT = 64  # masks kept for each index version

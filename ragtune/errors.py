@@ -79,7 +79,7 @@ class UnknownName(RagtuneError):
         elif candidates:
             hint = "known: " + ", ".join(candidates[:8]) + (" ..." if len(candidates) > 8 else "")
         else:
-            hint = f"no {kind} is registered yet"
+            hint = f"no {kind.removesuffix(':')} is registered yet"
         return cls(f"unknown {kind} {name!r}; {hint}", param=param)
 
 

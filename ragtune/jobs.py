@@ -102,6 +102,13 @@ class Jobs:
         with self._running(job, lock) as running:
             yield running
 
+    def check_free(self, resource: str) -> None:
+        """Raises AlreadyRunning, as `queue` does, while a job is at work on the resource."""
+        self.recover()
+        with self._database.read() as connection:
+            for other in job_table.active(connection, resource):
+                raise AlreadyRunning(_at_work(other, ""))
+
     def cancel(self, job_id: str, tenant: str = "") -> Job:
         """Ask for a job to stop; the job as it is then. One that is queued has ended at once, one that runs stops when
         its worker hears of it.

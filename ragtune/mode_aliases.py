@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from ragtune.errors import IncompatibleParts, InvalidRequest, UnknownName
-from ragtune.mode import Mode, check_name
+from ragtune.mode import Mode, Ref, check_name
 from ragtune.pointers import Move, Pointers
 from ragtune.store import Database
 
@@ -96,6 +96,11 @@ class ModeAliases:
             told = " and ".join(f"{alias.name} means {alias.mode}" for alias in meaning)
             raise IncompatibleParts(f"{told}: let that mean another mode first, or delete {adapter} as a whole")
 
+    def pins_index(self, index: str, number: int) -> bool:
+        """Whether an alias pins this version of an index."""
+        refs = (Mode.parse(alias.mode).index for alias in self.all())
+        return any(ref is not None and _means(ref, index, str(number)) for ref in refs)
+
     def _get(self, connection: Connection, name: str) -> ModeAlias:
         known = {move.name: ModeAlias.of(move) for move in self._pointers.all(connection)}
         if name not in known:
@@ -104,7 +109,8 @@ class ModeAliases:
 
 
 def _pins(mode: str, adapter: str, number: str) -> bool:
-    return any(
-        ref.name == adapter and ref.version is not None and ref.version.lstrip("0") == number
-        for ref in Mode.parse(mode).adapters
-    )
+    return any(_means(ref, adapter, number) for ref in Mode.parse(mode).adapters)
+
+
+def _means(ref: Ref, name: str, number: str) -> bool:
+    return ref.name == name and ref.version is not None and ref.version.lstrip("0") == number

@@ -19,6 +19,7 @@ PREFIX = "RAGTUNE_"
 _KEY = re.compile(r"[\x21-\x7e]+")  # what may stand in a header
 EMBEDDED = "embedded"
 Retrieval = Literal["dense", "lexical", "hybrid"]
+PassageOrder = Literal["canonical", "best-last"]
 
 
 class Settings(BaseModel):
@@ -59,6 +60,19 @@ class Settings(BaseModel):
     default_index: str | None = Field(default=None, description="the index a bare 'rag' means, if there are several")
     retrieval: Retrieval = Field(default="hybrid", description="by meaning, by words, or both")
     reranker: str = Field(default="", description="cross-encoder that reranks: a hub id or a folder; empty: none")
+    min_score: float | None = Field(
+        default=None, description="passages below are left out: a cosine; a BM25 score, or a reranker's, where it ranks"
+    )
+    abstention: str = Field(
+        default="The documents do not answer this.", min_length=1, description="the answer where no passage is left"
+    )
+    index_versions: int = Field(default=5, ge=0, description="former versions of an index that are kept for rollback")
+    max_document: int = Field(default=256 << 20, ge=1, description="bytes an uploaded document may have")
+    passage_order: PassageOrder = Field(
+        default="canonical",
+        description="of passages where no template says: 'canonical', so that equal sets share KV, or 'best-last', "
+        "next to the question, which a small model reads best",
+    )
     passage_tokens: int = Field(default=250, ge=16, description="token budget for passages in a prompt")
     top_k: int = Field(default=4, ge=1, le=100, description="passages retrieved at most")
 

@@ -104,12 +104,33 @@ def _jobs(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
+def _documents(connection: Connection) -> None:
+    for statement in (
+        """CREATE TABLE document (
+               revision INTEGER PRIMARY KEY AUTOINCREMENT, index_name TEXT NOT NULL, tenant TEXT NOT NULL,
+               id TEXT NOT NULL, source TEXT NOT NULL, title TEXT NOT NULL, text_sha256 TEXT NOT NULL,
+               characters INTEGER NOT NULL, markdown INTEGER NOT NULL, metadata TEXT NOT NULL, added TEXT NOT NULL,
+               author TEXT NOT NULL, UNIQUE (index_name, tenant, id))""",
+        "CREATE INDEX document_by_source ON document (index_name, tenant, source)",
+        "CREATE INDEX document_by_text ON document (text_sha256)",
+        "CREATE TABLE document_text (sha256 TEXT NOT NULL PRIMARY KEY, text TEXT NOT NULL)",
+        """CREATE TABLE source (
+               index_name TEXT NOT NULL, tenant TEXT NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL,
+               reader INTEGER NOT NULL, problems TEXT NOT NULL, PRIMARY KEY (index_name, tenant, name))""",
+        """CREATE TABLE hidden (
+               seq INTEGER PRIMARY KEY AUTOINCREMENT, index_name TEXT NOT NULL, tenant TEXT NOT NULL, id TEXT NOT NULL,
+               until INTEGER NOT NULL, UNIQUE (index_name, tenant, id))""",
+    ):
+        connection.execute(text(statement))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (  # append only
     _resources_and_versions,
     _keys_and_audit,
     _pointers,
     _pinned,
     _jobs,
+    _documents,
 )
 
 

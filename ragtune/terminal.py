@@ -78,6 +78,10 @@ class Task:
         """Set the number of steps once it is known."""
         self._progress.update(self._id, total=total)
 
+    def stage(self, description: str, done: int, total: int) -> None:
+        """What it is at now, and how far; a total of 0 is one that nobody knows."""
+        self._progress.update(self._id, description=description, completed=done, total=total or None)
+
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Task]:
@@ -97,7 +101,8 @@ def progress(description: str, total: int | None) -> Iterator[Task]:
         yield task
         finished = bar.tasks[0]
     if not notes.is_terminal:
-        say(f"{description}: {finished.completed:g} done in {finished.finished_time or finished.elapsed or 0:.1f} s")
+        count = f"{finished.completed:g} " if finished.completed else ""  # of some work nobody counts the steps
+        say(f"{description}: {count}done in {finished.elapsed or 0:.1f} s")
 
 
 def print_json(value: Any) -> None:

@@ -7,10 +7,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
+from ragtune.settings import Retrieval
+
 FinishReason = Literal["stop", "length"]
 
 Number = StrictFloat  # takes 1 and 1.5, and neither true nor "1"
 Count = StrictInt
+Value = str | int | float | bool
+Filters = dict[str, Value | tuple[Value, ...]]
 
 
 class Passage(BaseModel):
@@ -58,6 +62,17 @@ class Timings(BaseModel):
     total_ms: float = 0.0
 
 
+class Retrieved(BaseModel):
+    """How an answer's passages were found. `found` were, before the budget for passages; where none was, the answer
+    `abstained`: it is a fixed text, and nothing was generated."""
+
+    method: Retrieval
+    top_k: int
+    min_score: float | None = None
+    found: int
+    abstained: bool = False
+
+
 class Answer(BaseModel):
     """What a mode answered, with everything needed to explain and repeat it."""
 
@@ -88,6 +103,7 @@ class Answer(BaseModel):
     finish_reason: FinishReason
     passages: list[CitedPassage] = []
     passages_retrieved: int = 0
+    retrieval: Retrieved | None = Field(default=None, description="how passages were found; absent without rag")
     notes: list[str] = Field(default=[], description="where an adapter is served otherwise than it was trained")
     usage: Usage
     timings: Timings
@@ -122,14 +138,28 @@ class Sampling(BaseModel):
     schema_text: str | None = None
 
 
-class Ask(BaseModel):
-    """One question, without saying in which mode."""
+class Retrieving(BaseModel):
+    """How a mode with `rag` finds its passages; what is absent is as the service is set.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    `min_score` is compared with a passage's cosine; with its BM25 score where only words are searched, and with the
+    reranker's score where there is one.
+    """
 
-    query: str = Field(min_length=1)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [{"retrieval": "hybrid", "top_k": 3}]}
+    )
+
     top_k: Count | None = Field(default=None, ge=1, le=100, description="passages at most; absent: as set")
     passage_tokens: Count | None = Field(default=None, ge=16, description="token budget for passages")
+    retrieval: Retrieval | None = Field(default=None, description="by meaning, by words, or both")
+    filters: Filters = Field(default={}, description="metadata of a document: each field this value, or one of these")
+    min_score: Number | None = Field(default=None, description="passages below are left out")
+
+
+class Ask(Retrieving):
+    """One question, without saying in which mode."""
+
+    query: str = Field(min_length=1)
     max_tokens: Count = Field(default=128, ge=1)
     temperature: Number = Field(default=0.0, ge=0, le=2)
     top_p: Number = Field(default=1.0, gt=0, le=1)

@@ -26,7 +26,6 @@ from adapters.techniques import load_base, wrap
 from adapters.tokenizer import load_tokenizer
 from adapters.train import mode_of, train_from_file
 from adapters.training_loop import batch_loss, plan
-from indexer.build import build_index
 from indexer.record import Found
 from indexer.retriever import Retriever
 from indexer.search import Search
@@ -48,8 +47,10 @@ from service.access import Gate
 from service.catalog import Catalog
 from service.parts import Parts
 from service.pipeline import Ask, prepare_all
+from service.rebuilding import Rebuilding
 from service.working import Workers
 from tests.fakes import EchoEngine, LetterEmbedder, ThreadPreparer
+from tests.small_index import build_index
 from tests.tiny import FAMILIES, save_tiny
 
 PAD = 2
@@ -235,12 +236,13 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     index = build_index(tmp_path / "docs", "letters", indexes, LetterEmbedder()).version
     template = templates.add("brief", 'system = "Be brief."')
     engine, preparer = EchoEngine(), ThreadPreparer(base)
-    catalog = Catalog(base, adapters, indexes, templates, ModeAliases(database), None)
+    catalog = Catalog(base, adapters, indexes, templates, ModeAliases(database), settings)
     gate, audit = Gate(Keys(database), loopback=True), AuditLog(database)
     stores = (adapters, indexes, templates)
     jobs = Jobs(database, settings.home)
     workers = Workers(jobs, settings.home)
-    parts = Parts(settings, base, tokenizer, *stores, catalog, retriever, engine, preparer, gate, audit, jobs, workers)
+    beside = (jobs, workers, Rebuilding(jobs, workers))
+    parts = Parts(settings, base, tokenizer, *stores, catalog, retriever, engine, preparer, gate, audit, *beside)
 
     asked = [Example(id=letter, query=f"{letter}{letter}?", answers=("x",)) for letter in "abf"]
 

@@ -1,0 +1,102 @@
+"""A folder and the documents of an index made the same: only files that are new or changed are read.
+
+What a file no longer holds, and what files that are gone had held, leaves the index with the next version. Documents
+that were uploaded stay: the folder says nothing about them.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.documents import Document, Problem
+from indexer.reading import READER, SUFFIXES, Reader, find_files
+from indexer.stored_documents import Source, StoredDocuments
+from ragtune.errors import RefusedArtifact
+
+_TOGETHER = 16 << 20  # characters that are stored in one transaction
+_FOLDER = ""  # the source that carries the problems of the folder itself, such as links that lead out
+Read = list[tuple[Source, list[Document]]]
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync did: files read, files that were as before, documents added, changed and gone."""
+
+    read: int
+    kept: int
+    added: int
+    changed: int
+    gone: int
+
+
+def sync(
+    folder: Path,
+    index: str,
+    documents: StoredDocuments,
+    *,
+    tenant: str = "",
+    author: str = "",
+    hide: bool = False,
+    advance: Advance = lambda _done, _total: None,
+) -> Synced:
+    """Let the documents of `tenant` in `index`, but for uploads, be those below `folder` (or of one file).
+
+    With `hide`, what is gone is deleted, and so hidden in every version. `advance` hears of files done and of all.
+    Raises RefusedArtifact if the path does not exist or nothing below it can be read; then nothing has changed.
+    """
+    files, problems = _find(folder)
+    before = documents.sources(index, tenant)
+    changed = {name: found for name, found in files.items() if before.get(name) != (found[1], READER)}
+    counts = {"added": 0, "changed": 0, "unchanged": 0}
+    for batch in _batches(changed, advance):
+        if not any(found for _, found in batch) and len(files) == len(changed) and not counts["added"]:
+            raise RefusedArtifact(_nothing(folder, [*problems, *(p for source, _ in batch for p in source.problems)]))
+        for change in documents.put(index, tenant, batch, author=author).values():
+            counts[change] += 1
+    documents.put(index, tenant, [(Source(_FOLDER, "", READER, tuple(problems)), [])], author=author)
+    gone = documents.keep(index, tenant, {*files, _FOLDER}, hide=hide)
+    return Synced(len(changed), len(files) - len(changed), counts["added"], counts["changed"], gone)
+
+
+def _find(folder: Path) -> tuple[dict[str, tuple[Path, str]], list[Problem]]:
+    """The files by name, each with the hash of its content, and what cannot be looked at."""
+    files: dict[str, tuple[Path, str]] = {}
+    problems: list[Problem] = []
+    for found in find_files(folder):
+        if isinstance(found, Problem):
+            problems.append(found)
+            continue
+        name, path = found
+        try:
+            with path.open("rb") as file:
+                files[name] = path, hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            problems.append(Problem(source=name, reason=error.strerror or str(error)))
+    if not files:
+        raise RefusedArtifact(_nothing(folder, problems))
+    return files, problems
+
+
+def _batches(files: Mapping[str, tuple[Path, str]], advance: Advance) -> Iterator[Read]:
+    """What the files hold, some files at a time; the first batch has a document in it, if any file has."""
+    if not files:
+        return
+    batch: Read = []
+    with Reader() as reader:
+        for done, (name, (path, sha256)) in enumerate(files.items(), start=1):
+            items = reader.read(path, name)
+            problems = tuple(item for item in items if isinstance(item, Problem))
+            batch.append((Source(name, sha256, READER, problems), [i for i in items if isinstance(i, Document)]))
+            advance(done, len(files))
+            if sum(len(document.text) for _, found in batch for document in found) >= _TOGETHER:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _nothing(folder: Path, problems: list[Problem]) -> str:
+    first = f"; first problem: {problems[0].source}: {problems[0].reason}" if problems else ""
+    return f"no document in {folder}: it needs {', '.join(SUFFIXES)} files with text in them{first}"
