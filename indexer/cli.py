@@ -63,6 +63,34 @@ def sync(docs: Path, name: str, max_tokens: int, as_json: bool) -> None:
 
 
 @index.command()
+@click.argument("name")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--tenant", default="", help="Whose documents they are; by default everybody's.")
+@as_json
+def add(name: str, files: tuple[Path, ...], tenant: str, as_json: bool) -> None:
+    """Add FILES to index NAME, or replace them, and build its next version. A file's name is its document's id.
+
+    They stay until they are removed, also where NAME is built from a folder.
+
+    \b
+    Example:  ragtune index add handbook manuals/pump.pdf
+    """
+    from indexer.building import BuildSpec
+    from indexer.uploading import check_file_id, read_upload, store_uploads
+
+    settings = Settings.load()
+    check_name(name, "index")
+    for file in files:
+        check_file_id(file.name)
+    uploads = [read_upload(file, file.name) for file in files]
+    stored = store_uploads(_indexes(settings).documents, name, tenant, person(), uploads)
+    AuditLog(Database(settings.database)).command("index add", name, *stored.changes)
+    for problem in stored.problems:
+        say(f"not stored: {problem.source}: {problem.reason}")
+    _run(BuildSpec(index=name), settings, as_json, tenant=tenant)
+
+
+@index.command()
 @click.argument("job")
 @as_json
 def resume(job: str, as_json: bool) -> None:

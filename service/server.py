@@ -176,6 +176,8 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
         rebuilding=Rebuilding(jobs, workers),
     )
     parts.rebuilding.afterwards = partial(collect_versions, parts=parts)
+    for name in indexes.versions.names():
+        await collect_versions(name, parts)
     await pin_all(parts)
     return parts
 

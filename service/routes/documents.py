@@ -1,7 +1,6 @@
 """/v1/indexes/{name}/documents: upload, list, show, delete."""
 
 import asyncio
-import hashlib
 import json
 from typing import Annotated, Any
 
@@ -12,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from indexer.deleting import delete_document
 from indexer.documents import Document, Metadata, Problem
 from indexer.stored_documents import Change, StoredDocument
+from indexer.uploading import Stored, Upload, check_id, store_uploads, text_upload
 from ragtune.errors import Forbidden, InvalidRequest
 from ragtune.mode import check_name
 from service.access import author, needs, tenant
 from service.documented import NAMED, refusals
 from service.parts import Parts
 from service.routes.described import Name
-from service.uploads import Stored, check_id, store, store_file
+from service.uploads import received_file
 
 _ACCEPTED = 202
 Id = Annotated[str, PathParameter(description="the document's id, such as manuals/pump.pdf", examples=["pump.md"])]
@@ -133,14 +133,8 @@ def router(parts: Parts) -> APIRouter:
             check_id(document.id)
         if len({document.id for document in body.documents}) < len(body.documents):
             raise InvalidRequest("two of the documents have the same id", param="documents")
-        files = {
-            d.id: (
-                hashlib.sha256(d.text.encode()).hexdigest(),
-                [Document(d.id, d.title, d.text, d.markdown, d.metadata)],
-            )
-            for d in body.documents
-        }
-        stored = await store(name, tenant(request), author(request), files, [], parts)
+        uploads = [text_upload(Document(d.id, d.title, d.text, d.markdown, d.metadata)) for d in body.documents]
+        stored = await _store(name, request, uploads, parts)
         return await _answer(stored, name, request, response, wait, parts)
 
     @routes.put(
@@ -164,7 +158,8 @@ def router(parts: Parts) -> APIRouter:
         """
         check_name(name, "index")
         given = _metadata(metadata)
-        stored = await store_file(request, name, tenant(request), author(request), id, title, given, parts)
+        upload = await received_file(request, id, title, given, parts)
+        stored = await _store(name, request, [upload], parts)
         return await _answer(stored, name, request, response, wait, parts)
 
     @routes.get("/{id:path}", dependencies=[needs("query")], responses=refusals(*NAMED))
@@ -197,6 +192,11 @@ _FILE: dict[str, Any] = {
     "description": "The file itself.",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "# Pump"}},
 }
+
+
+async def _store(name: str, request: Request, uploads: list[Upload], parts: Parts) -> Stored:
+    whose = name, tenant(request), author(request)
+    return await asyncio.to_thread(store_uploads, parts.indexes.documents, *whose, uploads)
 
 
 async def _answer(

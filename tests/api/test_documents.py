@@ -5,6 +5,9 @@ The embedding model is a tiny one with random weights, made here, so that builds
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -260,3 +263,28 @@ async def test_two_tenants_share_an_index_and_nothing_in_it(
         assert "apple ada" not in await texts("ada-key", "hybrid") and "apple eve" in await texts("eve-key", "hybrid")
         while (await client.delete("/v1/indexes/shared", headers=as_("all-key"))).status_code == 423:
             await asyncio.sleep(0.2)  # a build that the uploads asked for is at work
+
+
+async def test_the_command_adds_files_that_stay_when_a_folder_is_built(
+    parts: Parts, embedding: Path, tmp_path: Path
+) -> None:
+    environ = {**os.environ, "RAGTUNE_HOME": str(tmp_path / "home"), "RAGTUNE_EMBEDDING_MODEL": str(embedding)}
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("apple")
+    (tmp_path / "notes.jsonl").write_text('{"id": "n1", "text": "quince"}\n{"id": "n2"}\n')
+
+    def index(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ragtune", "index", *words]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    added = index("add", "shelf", str(tmp_path / "notes.jsonl"))
+    assert added.returncode == 0 and "published shelf@1: 1 document," in added.stdout, added.stderr
+    assert "not stored: notes.jsonl, line 2" in added.stderr
+    built = index("build", str(tmp_path / "docs"), "--name", "shelf", "--json")
+    assert json.loads(built.stdout)["manifest"]["documents"] == 2
+    found = index("search", "shelf", "quince", "--retrieval", "lexical", "--json")
+    assert [passage["document"] for passage in json.loads(found.stdout)] == ["n1"]
+    assert index("remove", "shelf", "n1").returncode == 0
+    assert json.loads(index("search", "shelf", "quince", "--retrieval", "lexical", "--json").stdout) == []
+    refused = index("add", "shelf", sys.executable)
+    assert refused.returncode == 1 and "does not end as a format" in refused.stderr
