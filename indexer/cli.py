@@ -279,13 +279,16 @@ def _run(spec: "BuildSpec", settings: Settings, as_json: bool, tenant: str = "",
         say(f"not indexed: {problem.source}: {problem.reason}")
     if done.synced is not None and done.synced.gone:
         what = "deleted, in every version" if hide else "no longer in the index; former versions keep them"
-        documents = "1 document is" if done.synced.gone == 1 else f"{done.synced.gone} documents are"
-        say(f"{documents} gone from the folder: {what}")
-    counts = f"{manifest.documents} documents, {manifest.passages} passages"
+        say(f"gone from the folder, {what}: {_count(done.synced.gone, 'document')}")
+    counts = f"{_count(manifest.documents, 'document')}, {_count(manifest.passages, 'passage')}"
     if done.built.unchanged:
         show(f"{version} is up to date: {counts}")
     else:
         show(f"published {version}: {counts}, {manifest.embedded} embedded, in {manifest.seconds:.1f} s")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _collect(indexes: Indexes, name: str, settings: Settings) -> None:

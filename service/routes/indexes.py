@@ -16,6 +16,7 @@ from ragtune.mode import Ref, check_name
 from ragtune.pointers import ITSELF
 from ragtune.roots import inside
 from ragtune.settings import Retrieval
+from ragtune.versions import Version
 from ragtune.wire import Filters, Passage, Retrieving
 from service.access import author, needs, tenant
 from service.documented import NAMED, refusals
@@ -69,19 +70,20 @@ def router(parts: Parts) -> APIRouter:
     routes = APIRouter(prefix="/v1/indexes", tags=["indexes"])
 
     @routes.get("", dependencies=[needs("query")])
-    async def indexes_list() -> list[Described[IndexManifest]]:
+    async def indexes_list(request: Request) -> list[Described[IndexManifest]]:
         """The current version of every index."""
-        return [Described.of(version) for version in parts.indexes.versions.current()]
+        return [_shown(version, request) for version in parts.indexes.versions.current()]
 
     @routes.get("/{name}", dependencies=[needs("query")], responses=refusals(*NAMED))
-    async def indexes_get(name: Name) -> Described[IndexManifest]:
-        """The version `name` or `name@version` means."""
-        return Described.of(parts.indexes.resolve(Ref.parse(name, "index"), param="name"))
+    async def indexes_get(name: Name, request: Request) -> Described[IndexManifest]:
+        """The version `name` or `name@version` means. What could not be read of it is told to keys without a tenant."""
+        return _shown(parts.indexes.resolve(Ref.parse(name, "index"), param="name"), request)
 
     @routes.get("/{name}/versions", dependencies=[needs("query")], responses=refusals(*NAMED))
-    async def indexes_versions(name: Name) -> list[Described[IndexManifest]]:
+    async def indexes_versions(name: Name, request: Request) -> list[Described[IndexManifest]]:
         """The versions of `name` that are kept, oldest first."""
-        return [Described.of(version) for version in parts.indexes.versions.of(check_name(name, "index"), param="name")]
+        kept = parts.indexes.versions.of(check_name(name, "index"), param="name")
+        return [_shown(version, request) for version in kept]
 
     @routes.delete("/{name}", dependencies=[needs("index:write")], responses=refusals(*NAMED, 423, 507))
     async def indexes_delete(name: Name, request: Request) -> Deleted:
@@ -139,6 +141,14 @@ def router(parts: Parts) -> APIRouter:
         return Described.of(await asyncio.to_thread(parts.indexes.versions.rollback, name, alias))
 
     return routes
+
+
+def _shown(version: Version[IndexManifest], request: Request) -> Described[IndexManifest]:
+    """To a key with a tenant without the problems, whose names are those of everybody's files."""
+    shown = Described.of(version)
+    if not tenant(request):
+        return shown
+    return shown.model_copy(update={"manifest": shown.manifest.model_copy(update={"problems": ()})})
 
 
 def _check_whole(request: Request) -> None:

@@ -23,7 +23,6 @@ from indexer.embedding import Embedder
 from indexer.retriever import Retriever
 from indexer.stored_documents import Source
 from ragtune.keys import Keys
-from ragtune.settings import Settings
 from ragtune.store import Database
 from service.access import Gate
 from service.parts import Parts
@@ -212,10 +211,8 @@ async def test_a_document_larger_than_the_limit_is_refused(make_parts: Make, cal
         assert "RAGTUNE_MAX_DOCUMENT" in response.json()["error"]["message"]
 
 
-async def test_two_tenants_share_an_index_and_nothing_in_it(
-    parts: Parts, call: Call, database: Database, settings: Settings
-) -> None:
-    keys = Keys(database)
+async def test_two_tenants_share_an_index_and_nothing_in_it(parts: Parts, call: Call, tmp_path: Path) -> None:
+    keys = Keys(Database(tmp_path / "keys.db"))  # one of its own: the others' service is open while no key was made
     made = {
         name: keys.create(name, ("query", "index:write"), tenant)[1]
         for name, tenant in (("ada-key", "ada"), ("eve-key", "eve"), ("all-key", ""))
@@ -288,3 +285,21 @@ async def test_the_command_adds_files_that_stay_when_a_folder_is_built(
     assert json.loads(index("search", "shelf", "quince", "--retrieval", "lexical", "--json").stdout) == []
     refused = index("add", "shelf", sys.executable)
     assert refused.returncode == 1 and "does not end as a format" in refused.stderr
+
+
+async def test_the_names_of_files_that_could_not_be_read_are_kept_from_other_tenants(
+    parts: Parts, call: Call, tmp_path: Path
+) -> None:
+    keys = Keys(Database(tmp_path / "keys.db"))
+    ada, eve, everybody = (
+        {"Authorization": f"Bearer {keys.create(name, ('query', 'index:write'), tenant)[1]}"}
+        for name, tenant in (("ada-key", "ada"), ("eve-key", "eve"), ("all-key", ""))
+    )
+    async with call(Parts(**{**parts.__dict__, "gate": Gate(keys, loopback=True)})) as client:
+        records = '{"id": "a", "text": "apple"}\nsecret'
+        path = "/v1/indexes/told/documents/ada.jsonl"
+        uploaded = await client.put(path, content=records, params={"wait": True}, headers=ada, timeout=100)
+        assert uploaded.status_code == 200 and len(uploaded.json()["problems"]) == 1
+        for path in ("/v1/indexes/told", "/v1/indexes", "/v1/indexes/told/versions"):
+            assert "ada.jsonl" not in (await client.get(path, headers=eve)).text
+            assert "ada.jsonl" in (await client.get(path, headers=everybody)).text
