@@ -142,7 +142,7 @@ class Visitor:
             answer = self.ask("sync" if delete else "build", "POST", "builds?wait=true", {200, 423, 503}, json=body)
             if answer.status_code != httpx.codes.LOCKED:
                 return answer.is_success
-            time.sleep(0.1)
+            time.sleep(0.5)
 
     def ask(self, what: str, method: str, path: str, expected: set[int], **body: object) -> httpx.Response:
         """Raises httpx.TransportError when the service is gone."""
