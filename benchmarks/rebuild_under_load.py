@@ -86,12 +86,9 @@ async def client(
             continue
         told.seconds[what].append(time.perf_counter() - began)
         said = answer.json()
-        passages = said if what == "search" else said["passages"]
-        possible = corpus.possible(passages)
-        if what == "generation":
-            told.versions.add(said["versions"]["index"])
-            possible &= {int(said["versions"]["index"].partition("@")[2])}
-        told.mixed += not passages or not possible
+        version = said["version"] if what == "search" else said["versions"]["index"]
+        told.versions.add(version)
+        told.mixed += int(version.partition("@")[2]) not in corpus.possible(said["passages"]) or not said["passages"]
 
 
 async def rebuild(http: httpx.AsyncClient, corpus: Corpus, pause: float) -> None:

@@ -18,9 +18,10 @@ from pathlib import Path
 from statistics import mean
 
 from eval.ranking import ndcg, recall, reciprocal_rank
-from indexer.build import build_index
+from indexer.building import BuildSpec, build_from
 from indexer.contents import write
 from indexer.embedding import TextEmbedder, load_embedder
+from indexer.model import Model
 from indexer.record import IndexedDocument, Record
 from indexer.retriever import Retriever
 from indexer.search import Method, Search
@@ -81,8 +82,8 @@ def as_built(texts: Texts, folder: Path, embedder: TextEmbedder) -> Version[Inde
     (folder / "corpus.jsonl").write_text("\n".join(lines), encoding="utf-8")
     with progress(f"embedding {folder.name}", None) as bar:
         indexes = Indexes(folder, Database(folder / "database"))
-        built = build_index(folder / "corpus.jsonl", folder.name, indexes, embedder, embedding=lambda _: bar.advance)
-    return built.version
+        spec = BuildSpec(index=folder.name, path=str(folder / "corpus.jsonl"))
+        return build_from(spec, indexes, Model.loaded(embedder), bar.stage).built.version
 
 
 def rankings(

@@ -49,6 +49,14 @@ class SearchRequest(BaseModel):
     )
 
 
+class SearchAnswer(BaseModel):
+    """The passages that were found, best first, and the one version they are all of."""
+
+    version: str
+    method: Retrieval
+    passages: list[Passage]
+
+
 class BuildRequest(BaseModel):
     """What to build from: a folder of the server inside an allowed root, or, without a path, the documents as they are.
 
@@ -94,7 +102,7 @@ def router(parts: Parts) -> APIRouter:
         return Deleted(name=name, versions=[str(version) for version in gone])
 
     @routes.post("/{name}/search", dependencies=[needs("query")], responses=refusals(*NAMED, 413, 422))
-    async def indexes_search(name: Name, body: SearchRequest, request: Request) -> list[Passage]:
+    async def indexes_search(name: Name, body: SearchRequest, request: Request) -> SearchAnswer:
         """The passages that fit a query best, with the score of each leg; a key with a tenant finds its own and shared
         ones."""
         version = parts.indexes.resolve(Ref.parse(name, "index"), param="name")
@@ -103,9 +111,10 @@ def router(parts: Parts) -> APIRouter:
         search = search.model_copy(update={"top_k": body.top_k})
         with parts.pins.hold([pin(version)]):
             try:
-                return list(await asyncio.to_thread(parts.retriever.search, version, search))
+                found = await asyncio.to_thread(parts.retriever.search, version, search)
             except (OSError, ValueError) as error:
                 raise Unavailable(f"index {version} cannot be read; rebuild it") from error
+        return SearchAnswer(version=str(version), method=search.method, passages=list(found))
 
     @routes.post(
         "/{name}/builds", dependencies=[needs("index:write")], responses=refusals(*NAMED, 413, 422, 423, 507) | _BEGUN

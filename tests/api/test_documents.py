@@ -78,7 +78,7 @@ async def put(client: httpx.AsyncClient, path: str, content: bytes | str, **para
 async def found(client: httpx.AsyncClient, index: str, query: str, **more: object) -> list[str]:
     response = await client.post(f"/v1/indexes/{index}/search", json={"query": query, "top_k": 50, **more})
     assert response.status_code == 200, response.text
-    return [passage["document"] for passage in response.json()]
+    return [passage["document"] for passage in response.json()["passages"]]
 
 
 async def test_an_upload_that_is_waited_for_is_found_by_the_next_search(client: httpx.AsyncClient) -> None:
@@ -240,7 +240,7 @@ async def test_two_tenants_share_an_index_and_nothing_in_it(parts: Parts, call: 
         async def texts(who: str, method: str) -> set[str]:
             asked = {"query": "apple", "top_k": 50, "retrieval": method}
             response = await client.post("/v1/indexes/shared/search", json=asked, headers=as_(who))
-            return {passage["text"] for passage in response.json()}
+            return {passage["text"] for passage in response.json()["passages"]}
 
         for method in ("dense", "lexical", "hybrid"):
             shared = {"apple all", "apple all too"}

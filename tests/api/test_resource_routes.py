@@ -173,7 +173,7 @@ async def test_indexes_are_listed_shown_and_searched(client: httpx.AsyncClient) 
     (listed,) = [index for index in (await client.get("/v1/indexes")).json() if index["name"] == "handbook"]
     assert (listed["version"], listed["manifest"]["documents"]) == ("handbook@1", 3)
     assert (await client.get("/v1/indexes/handbook@1")).json() == listed
-    found = (await client.post("/v1/indexes/handbook/search", json={"query": "zzz", "top_k": 2})).json()
+    found = (await client.post("/v1/indexes/handbook/search", json={"query": "zzz", "top_k": 2})).json()["passages"]
     assert (len(found), found[0]["document"]) == (2, "colours.txt")
     for response in (
         await client.get("/v1/indexes/handbok"),

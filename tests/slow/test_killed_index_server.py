@@ -110,7 +110,9 @@ class Visitor:
         if answer.status_code == httpx.codes.OK and (version := answer.json()["version"]):
             body = {"query": f"stamp{stamp}", "retrieval": "lexical"}
             found = self.client.post(f"/v1/indexes/{version}/search", json=body)
-            if found.status_code == httpx.codes.OK and stamp not in {stamp_of(p["text"]) for p in found.json()}:
+            if found.status_code == httpx.codes.OK and stamp not in {
+                stamp_of(p["text"]) for p in found.json()["passages"]
+            }:
                 self.known.surprises.append(f"{name} is not in {version}: {found.text}")
 
     def delete(self, name: str) -> None:
@@ -230,7 +232,7 @@ def check_searches(client: httpx.Client, version: str, known: Known) -> set[int]
         body = {"query": "alpha", "top_k": 1000, "retrieval": method}
         answer = client.post(f"/v1/indexes/{version}/search", json=body)
         assert answer.status_code == httpx.codes.OK, answer.text
-        found = {stamp_of(passage["text"]) for passage in answer.json()} - {NOTHING}
+        found = {stamp_of(passage["text"]) for passage in answer.json()["passages"]} - {NOTHING}
         assert not found & known.deleted, f"{version} shows by {method} what was deleted"
         if method == "dense":
             everything = found
