@@ -52,13 +52,21 @@ def build(docs: Path, name: str, max_tokens: int, as_json: bool) -> None:
 @docs_folder
 @named
 @longest
+@click.option("--yes", is_flag=True, help="Do not ask, however many documents are gone.")
 @as_json
-def sync(docs: Path, name: str, max_tokens: int, as_json: bool) -> None:
+def sync(docs: Path, name: str, max_tokens: int, yes: bool, as_json: bool) -> None:
     """The same as build, but documents that are gone from DOCS are deleted: hidden in every version.
+
+    Asks first where that is more than half of them, as it is for a folder given by mistake.
 
     \b
     Example:  ragtune index sync docs/ --name handbook
     """
+    from indexer.syncing import leaving
+
+    gone, of = leaving(docs, check_name(name, "index"), _indexes(Settings.load()).documents)
+    if 2 * gone > of and not yes:
+        click.confirm(f"{gone} of {of} documents of {name!r} are not below {docs}: delete them?", abort=True)
     _build(docs, name, max_tokens, as_json, hide=True)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from indexer.documents import Document, Problem
 from indexer.reading import READER, SUFFIXES, Reader, find_files
-from indexer.stored_documents import Source, StoredDocuments
+from indexer.stored_documents import Source, StoredDocuments, is_upload
 from ragtune.errors import RefusedArtifact
 
 _TOGETHER = 16 << 20  # characters that are stored in one transaction
@@ -58,6 +58,16 @@ def sync(
     documents.put(index, tenant, [(Source(_FOLDER, "", READER, tuple(problems)), [])], author=author)
     gone = documents.keep(index, tenant, {*files, _FOLDER}, hide=hide)
     return Synced(len(changed), len(files) - len(changed), counts["added"], counts["changed"], gone)
+
+
+def leaving(folder: Path, index: str, documents: StoredDocuments, tenant: str = "") -> tuple[int, int]:
+    """How many documents of `index` are of files that are not below `folder`, and of how many in all; uploads aside.
+
+    Raises RefusedArtifact if there is nothing at that path.
+    """
+    names = {found[0] for found in find_files(folder) if not isinstance(found, Problem)}
+    sources = [d.source for d in documents.snapshot(index).documents if d.tenant == tenant and not is_upload(d.source)]
+    return sum(source not in names for source in sources), len(sources)
 
 
 def _find(folder: Path) -> tuple[dict[str, tuple[Path, str]], list[Problem]]:

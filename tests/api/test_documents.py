@@ -283,6 +283,11 @@ async def test_the_command_adds_files_that_stay_when_a_folder_is_built(
     assert [passage["document"] for passage in json.loads(found.stdout)] == ["n1"]
     assert index("remove", "shelf", "n1").returncode == 0
     assert json.loads(index("search", "shelf", "quince", "--retrieval", "lexical", "--json").stdout) == []
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.md").write_text("birne")
+    asked = index("sync", str(tmp_path / "elsewhere"), "--name", "shelf")
+    assert asked.returncode != 0 and "1 of 1 documents of 'shelf' are not below" in asked.stdout + asked.stderr
+    assert len(json.loads(index("documents", "shelf", "--json").stdout)) == 1
     refused = index("add", "shelf", sys.executable)
     assert refused.returncode == 1 and "does not end as a format" in refused.stderr
 
