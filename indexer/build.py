@@ -35,6 +35,7 @@ from ragtune.versions import Version
 
 SPLITTER = 2  # raise it when `split` changes what it produces
 MAX_TOKENS = 150
+_MOST_PROBLEMS = 500  # listed in a manifest; the others are counted
 TOGETHER = 512  # passages that are embedded before they are written down
 _LIBRARIES = ("faiss-cpu", "bm25s", "PyStemmer", "sentence-transformers", "torch")
 
@@ -60,12 +61,14 @@ def build(
     name: str,
     indexes: Indexes,
     model: Model,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
     watch: Watch = lambda _stage, _done, _total: None,
     author: str = "",
     together: int = TOGETHER,
 ) -> Built:
     """Publish the documents of `name` as its next version; where the current one holds just them, nothing.
+
+    Without `max_tokens` passages are as long as in the current version.
 
     Raises RefusedArtifact if there are none, or if the version fails its own checks.
     """
@@ -74,6 +77,7 @@ def build(
     snapshot = indexes.documents.snapshot(name)
     if not snapshot.documents:
         raise RefusedArtifact(f"index {name!r} has no documents; upload some, or build it from a folder")
+    max_tokens = max_tokens or _as_before(indexes, name)
     if existing := _same(indexes, name, snapshot, max_tokens, model):
         return Built(existing, snapshot.problems, unchanged=True)
     work = _Build(name, indexes, model, snapshot, max_tokens, watch, together)
@@ -98,7 +102,7 @@ def build(
             analysis=ANALYSIS,
             corpus_sha256=snapshot.content,
             revisions_sha256=snapshot.revisions,
-            problems=snapshot.problems,
+            problems=_listed(snapshot.problems),
             libraries={library: library_version(library) for library in _LIBRARIES},
             seconds=round(time.monotonic() - started, 3),
             embedded=work.embedded,
@@ -230,6 +234,19 @@ class _Build:
             self.partial.append(keys, vectors)
             found |= dict(zip(keys, vectors, strict=True))
         return found
+
+
+def _as_before(indexes: Indexes, name: str) -> int:
+    current = [version for version in indexes.versions.current() if version.name == name]
+    return current[0].manifest.max_tokens if current else MAX_TOKENS
+
+
+def _listed(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """What a manifest tells: every request that names the index reads it."""
+    rest = len(problems) - _MOST_PROBLEMS
+    if rest <= 0:
+        return problems
+    return (*problems[:_MOST_PROBLEMS], Problem(source="*", reason=f"problems that are not listed: {rest}"))
 
 
 def _same(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from indexer.build import MAX_TOKENS, TOGETHER, Built, Watch, build
+from indexer.build import TOGETHER, Built, Watch, build
+from indexer.deleting import hide_gone
 from indexer.model import Model
 from indexer.store import Indexes
 from indexer.syncing import Synced, sync
@@ -31,14 +32,15 @@ _UNITS = {"reading": "files", "splitting": "documents"}
 class BuildSpec(BaseModel):
     """What a build is asked to do: with `path`, the documents become those below it.
 
-    `hide`: what is gone from the folder is deleted, and so hidden in every version.
+    `max_tokens` is the longest passage; None is as in the current version. `hide`: what is gone from the folder is
+    deleted, and so hidden in every version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     index: str
     path: str | None = None
-    max_tokens: int = Field(default=MAX_TOKENS, ge=32, le=8192)
+    max_tokens: int | None = Field(default=None, ge=32, le=8192)
     hide: bool = False
 
 
@@ -48,11 +50,6 @@ class Finished:
 
     built: Built
     synced: Synced | None
-
-
-def resource(index: str) -> str:
-    """What a build locks."""
-    return f"index:{index}"
 
 
 def carry_out(running: RunningJob, indexes: Indexes, model: Model, bar: Task | None = None) -> Finished:
@@ -91,9 +88,10 @@ def build_from(
             indexes.documents,
             tenant=tenant,
             author=author,
-            hide=spec.hide,
             advance=lambda done, total: watch("reading", done, total),
         )
+        if spec.hide:
+            hide_gone(indexes, spec.index, tenant)
     return Finished(build(spec.index, indexes, model, spec.max_tokens, watch, author, together), synced)
 
 

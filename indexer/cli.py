@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexer.store import Indexes, IndexManifest
+from indexer.store import Indexes, IndexManifest, resource
 from ragtune.audit import AuditLog
-from ragtune.errors import IncompatibleParts
+from ragtune.errors import IncompatibleParts, InvalidRequest
 from ragtune.mode import Ref, check_name
 from ragtune.remote import ask_server
 from ragtune.settings import Settings
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 named = click.option("--name", required=True, help="The index's name, as in rag:NAME.")
 longest = click.option(
-    "--max-tokens", default=150, show_default=True, type=click.IntRange(32, 8192), help="Longest passage, in tokens."
+    "--max-tokens", type=click.IntRange(32, 8192), help="Longest passage, in tokens; as in the last version, or 150."
 )
 docs_folder = click.argument("docs", type=click.Path(path_type=Path))
 
@@ -36,7 +36,7 @@ def index() -> None:
 @named
 @longest
 @as_json
-def build(docs: Path, name: str, max_tokens: int, as_json: bool) -> None:
+def build(docs: Path, name: str, max_tokens: int | None, as_json: bool) -> None:
     """Index the documents below DOCS as a new version. Only what changed since the last one is read and embedded.
 
     Documents that are gone from DOCS are not in the new version; former versions keep them. One that was ended goes on
@@ -54,7 +54,7 @@ def build(docs: Path, name: str, max_tokens: int, as_json: bool) -> None:
 @longest
 @click.option("--yes", is_flag=True, help="Do not ask, however many documents are gone.")
 @as_json
-def sync(docs: Path, name: str, max_tokens: int, yes: bool, as_json: bool) -> None:
+def sync(docs: Path, name: str, max_tokens: int | None, yes: bool, as_json: bool) -> None:
     """The same as build, but documents that are gone from DOCS are deleted: hidden in every version.
 
     Asks first where that is more than half of them, as it is for a folder given by mistake.
@@ -90,6 +90,8 @@ def add(name: str, files: tuple[Path, ...], tenant: str, as_json: bool) -> None:
     check_name(name, "index")
     for file in files:
         check_file_id(file.name)
+    if len({file.name for file in files}) < len(files):
+        raise InvalidRequest("two of the files have the same name, and a file's name is its document's id")
     uploads = [read_upload(file, file.name) for file in files]
     stored = store_uploads(_indexes(settings).documents, name, tenant, person(), uploads)
     AuditLog(Database(settings.database)).command("index add", name, *stored.changes)
@@ -232,23 +234,24 @@ def rollback(name: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(name: str, yes: bool) -> None:
     """Delete index NAME with all its versions and documents."""
-    from indexer.building import resource
+    from indexer.deleting import forget_index
     from ragtune.jobs import Jobs
 
     settings = Settings.load()
     indexes = _indexes(settings)
-    versions = indexes.versions.of(name)
+    built = check_name(name, "index") in indexes.versions.names()
+    versions = [] if not built and name in indexes.documents.indexes() else indexes.versions.of(name)
     if not yes:
         click.confirm(f"delete {len(versions)} version(s) of index {name!r}?", abort=True)
     if ask_server(settings, "DELETE", f"/v1/indexes/{name}") is None:  # a server lets who searches it finish
-        Jobs(Database(settings.database), settings.home).check_free(resource(name))
-        indexes.versions.delete(name)
-        indexes.documents.drop(name)
+        jobs = Jobs(Database(settings.database), settings.home)
+        for version in forget_index(indexes, jobs, name, person()):
+            indexes.versions.discard(version)
         AuditLog(Database(settings.database)).command("index delete", name)
     say(f"deleted {name}: {len(versions)} version(s)")
 
 
-def _build(docs: Path, name: str, max_tokens: int, as_json: bool, hide: bool) -> None:
+def _build(docs: Path, name: str, max_tokens: int | None, as_json: bool, hide: bool) -> None:
     from indexer.building import BuildSpec  # the other commands do without
     from indexer.folder import find_files
 
@@ -259,7 +262,7 @@ def _build(docs: Path, name: str, max_tokens: int, as_json: bool, hide: bool) ->
 
 
 def _run(spec: "BuildSpec", settings: Settings, as_json: bool, tenant: str = "", resumes: str | None = None) -> None:
-    from indexer.building import JOB, carry_out, resource
+    from indexer.building import JOB, carry_out
     from indexer.model import Model
     from ragtune.jobs import Jobs
 
@@ -309,7 +312,7 @@ def _collect(indexes: Indexes, name: str, settings: Settings) -> None:
     if live(settings.home) is not None:
         return
     aliases = ModeAliases(Database(settings.database))
-    for version in outdated(indexes, aliases, name, settings.index_versions):
+    for version in outdated(indexes, aliases, name, settings):
         for gone in indexes.versions.forget(Ref(name, str(version.number))):
             indexes.versions.discard(gone)
 

@@ -15,6 +15,13 @@ _KEY = 32  # hex digits of a passage's key
 _FOLDER = ".partial"  # beside the versions' folders, where nobody takes it for one
 
 
+def discard_partial(root: Path, index: str) -> None:
+    """Forget what ended builds of an index have embedded, with whichever model."""
+    for path in (root / _FOLDER).glob("*.vectors"):
+        if path.name.rpartition("-")[0] == index:
+            path.unlink(missing_ok=True)
+
+
 class Partial:
     """The vectors embedded so far for one index with one embedding model."""
 

@@ -13,6 +13,11 @@ from ragtune.versions import Version, Versions
 KIND = "index"
 
 
+def resource(index: str) -> str:
+    """What a job on an index locks."""
+    return f"index:{index}"
+
+
 class Checks(BaseModel):
     """What a version was put to before it was published.
 

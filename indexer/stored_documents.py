@@ -16,10 +16,11 @@ from sqlalchemy import Connection, text
 
 from indexer.documents import Document, Metadata, Problem
 from indexer.search import Hidden
-from ragtune.errors import UnknownName
+from ragtune.errors import RefusedArtifact, UnknownName
 from ragtune.store import Database
 
 Change = Literal["added", "changed", "unchanged"]
+_MOST_NEAR = 2000  # ids that an unknown one is compared with
 UPLOAD = "upload:"  # before the name of a source that came over HTTP, and is in no folder
 Key = tuple[str, str]  # tenant and id of a document
 
@@ -49,6 +50,14 @@ class Source:
     sha256: str
     reader: int
     problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Put:
+    """What storing changed, by document, and what was not stored."""
+
+    changes: dict[str, Change]
+    problems: list[Problem]
 
 
 @dataclass(frozen=True)
@@ -82,30 +91,50 @@ class StoredDocuments:
         self._database = database
 
     def put(
-        self, index: str, tenant: str, read: Iterable[tuple[Source, Sequence[Document]]], *, author: str
-    ) -> dict[str, Change]:
-        """Let each source hold just these documents; says of each id what that changed.
+        self,
+        index: str,
+        tenant: str,
+        read: Sequence[tuple[Source, Sequence[Document]]],
+        *,
+        author: str,
+        live: Collection[str] | None = None,
+        whole: bool = False,
+    ) -> Put:
+        """Let each source hold just these documents.
 
-        An id that another source of this index and tenant has already stays that one's, and becomes a problem of this
-        source. What a source no longer holds leaves the index, but stays visible in versions that have it.
+        An id that another source of this index and tenant has stays that one's, and becomes a problem of this source,
+        which is read again the next time. Where `live` names the files there are, a file that is not among them has no
+        ids any more. What a source no longer holds leaves the index, but stays visible in versions that have it.
+        With `whole`, raises RefusedArtifact, and changes nothing, if all ids of a source are another's.
         """
         changes: dict[str, Change] = {}
+        first: dict[str, str] = {}  # the source of each
+        problems: list[Problem] = []
         with self._database.write() as connection:
+            changing = _Changing(connection, index, tenant, author)
             for source, documents in read:
-                told = list(source.problems)
+                changing.forget_others(source.name, {document.id for document in documents})
+            for source, documents in read:
+                told, taken = list(source.problems), 0
                 known = _known(connection, index, tenant, [document.id for document in documents])
                 for document in documents:
-                    stored = known.get(document.id)
-                    if stored is not None and stored.source != source.name:
-                        told.append(Problem(source=document.id, reason=f"{stored.source} has this id already"))
-                    elif document.id in changes:
+                    owner = known[document.id].source if document.id in known else source.name
+                    gone = live is not None and not is_upload(owner) and owner not in live
+                    if document.id in changes:
+                        taken += first[document.id] != source.name
                         told.append(Problem(source=document.id, reason="a second document with this id"))
+                    elif owner != source.name and not gone:
+                        taken += 1
+                        told.append(Problem(source=document.id, reason=f"{owner} has this id already"))
                     else:
-                        changes[document.id] = _put(connection, index, tenant, source.name, document, author, stored)
-                _forget_others(connection, index, tenant, source.name, {document.id for document in documents})
-                _put_source(connection, index, tenant, source, told)
-            _collect_texts(connection)
-        return changes
+                        changes[document.id] = changing.put(source.name, document, known.get(document.id))
+                        first[document.id] = source.name
+                if whole and documents and taken == len(documents):
+                    raise RefusedArtifact(_taken(documents[0].id, told[-1].reason), param="id")
+                _put_source(connection, index, tenant, source, told, again=taken > 0)
+                problems += told
+            changing.finish()
+        return Put(changes, problems)
 
     def sources(self, index: str, tenant: str) -> dict[str, tuple[str, int]]:
         """The hash, and the reader's version, of each source of a tenant."""
@@ -116,56 +145,60 @@ class StoredDocuments:
             )
             return {row.name: (row.sha256, row.reader) for row in rows}
 
-    def keep(self, index: str, tenant: str, sources: Collection[str], *, hide: bool) -> int:
+    def keep(self, index: str, tenant: str, sources: Collection[str]) -> int:
         """Let the documents of all other sources of this tenant, but for uploads, leave the index; returns how many.
 
-        With `hide` they are deleted, which hides them in every version; without, versions that have them keep them.
+        Versions that have them keep them.
         """
         with self._database.write() as connection:
+            changing = _Changing(connection, index, tenant, "")
             found = _select(connection, "AND tenant = :tenant", {"index": index, "tenant": tenant})
             leaving = [d for d in found if d.source not in sources and not is_upload(d.source)]
             for document in leaving:
-                _remove(connection, document)
-                if hide:
-                    _hide(connection, index, tenant, document.id)
-            key = {"index": index, "tenant": tenant}
-            for name in _names(connection, key) - set(sources):
-                if not is_upload(name):
-                    connection.execute(
-                        text("DELETE FROM source WHERE index_name = :index AND tenant = :tenant AND name = :name"),
-                        key | {"name": name},
-                    )
-            _collect_texts(connection)
+                changing.remove(document)
+            gone = [n for n in _names(connection, index, tenant) if n not in sources and not is_upload(n)]
+            _forget_sources(connection, index, tenant, gone)
+            changing.finish()
         return len(leaving)
 
-    def delete(self, index: str, tenant: str, id: str) -> None:  # noqa: A002
+    def delete(self, index: str, tenant: str, id: str) -> bool:  # noqa: A002
         """Delete a document: no search of any version shows again what was stored under this id until now.
 
-        It need not be stored any more: a version may still have what a later build left out.
+        It need not be stored any more: a version may still have what a later build left out, and a build that has begun
+        may still publish it. Returns whether it was stored.
         """
         with self._database.write() as connection:
-            for document in _known(connection, index, tenant, [id]).values():
-                _remove(connection, document)
-            _hide(connection, index, tenant, id)
-            _collect_texts(connection)
+            changing = _Changing(connection, index, tenant, "")
+            stored = _known(connection, index, tenant, [id])
+            for document in stored.values():
+                changing.remove(document)
+                rest = {"index": index, "tenant": tenant, "source": document.source}
+                if is_upload(document.source) and not _select(
+                    connection, "AND tenant = :tenant AND source = :source", rest, 1
+                ):
+                    _forget_sources(connection, index, tenant, [document.source])
+            _hide(connection, index, tenant, [id])
+            changing.finish()
+        return bool(stored)
+
+    def hide(self, index: str, tenant: str, ids: Collection[str]) -> int:
+        """Hide in every version what was stored until now under those of `ids` that are not stored now; how many."""
+        with self._database.write() as connection:
+            absent = sorted(set(ids) - _known(connection, index, tenant, list(ids)).keys())
+            _hide(connection, index, tenant, absent)
+        return len(absent)
 
     def drop(self, index: str) -> None:
-        """Forget all documents of an index, with what was hidden of it: for whoever deletes all its versions."""
+        """Forget all documents of an index. What was hidden stays so: somebody may still search a version of it."""
         with self._database.write() as connection:
-            for table in ("document", "source", "hidden"):
+            for table in ("document", "source"):
                 connection.execute(text(f"DELETE FROM {table} WHERE index_name = :index"), {"index": index})
-            _collect_texts(connection)
+            connection.execute(text("DELETE FROM document_text WHERE sha256 NOT IN (SELECT text_sha256 FROM document)"))
 
     def get(self, index: str, tenant: str, id: str) -> StoredDocument:  # noqa: A002
         """One document. Raises UnknownName."""
         with self._database.read() as connection:
             return _get(connection, index, tenant, id)
-
-    def taken(self, index: str, tenant: str, source: str, ids: Iterable[str]) -> dict[str, str]:
-        """Which of these ids another source of this index and tenant has, and which one."""
-        with self._database.read() as connection:
-            known = _known(connection, index, tenant, list(ids))
-        return {each: document.source for each, document in known.items() if document.source != source}
 
     def indexes(self) -> list[str]:
         """The names of all indexes that have documents, sorted."""
@@ -174,11 +207,13 @@ class StoredDocuments:
 
     def page(self, index: str, tenants: Collection[str] | None, after: Key | None, limit: int) -> list[StoredDocument]:
         """Up to `limit` documents in order of tenant and id, from the one after `after` on; None means all tenants."""
-        condition = "AND (tenant, id) > (:tenant, :id)" if after else ""
+        condition = " AND (tenant, id) > (:tenant, :id)" if after else ""
+        if tenants is not None:
+            condition += " AND tenant IN (SELECT value FROM json_each(:tenants))"
         key = {"index": index, "tenant": after[0] if after else "", "id": after[1] if after else ""}
+        key["tenants"] = json.dumps(sorted(tenants or ()))
         with self._database.read() as connection:
-            found = _select(connection, condition, key)
-        return [document for document in found if tenants is None or document.tenant in tenants][:limit]
+            return _select(connection, condition, key, limit)
 
     def snapshot(self, index: str) -> Snapshot:
         """All documents of an index now."""
@@ -218,51 +253,85 @@ def is_upload(source: str) -> bool:
     return source.startswith(UPLOAD)
 
 
-def _put(
-    connection: Connection,
-    index: str,
-    tenant: str,
-    source: str,
-    document: Document,
-    author: str,
-    stored: StoredDocument | None,
-) -> Change:
-    sha256 = hashlib.sha256(document.text.encode()).hexdigest()
-    row = {
-        "id": document.id,
-        "tenant": tenant,
-        "source": source,
-        "title": document.title,
-        "text_sha256": sha256,
-        "markdown": document.markdown,
-        "metadata": document.metadata,
-    }
-    if stored is not None and all(getattr(stored, name) == value for name, value in row.items()):
-        return "unchanged"
-    if stored is not None:
-        _remove(connection, stored)
-    row |= {
-        "index": index,
-        "metadata": json.dumps(document.metadata, sort_keys=True),
-        "characters": len(document.text),
-        "added": datetime.now(UTC).isoformat(timespec="seconds"),
-        "author": author,
-    }
-    connection.execute(
-        text("INSERT OR IGNORE INTO document_text (sha256, text) VALUES (:sha256, :text)"),
-        {"sha256": sha256, "text": document.text},
-    )
-    connection.execute(
-        text("""INSERT INTO document (index_name, tenant, id, source, title, text_sha256, characters, markdown,
-                                      metadata, added, author)
-                VALUES (:index, :tenant, :id, :source, :title, :text_sha256, :characters, :markdown, :metadata,
-                        :added, :author)"""),
-        row,
-    )
-    return "added" if stored is None else "changed"
+class _Changing:
+    """Changes of one tenant's documents, inside a transaction; `finish` writes the new ones, all in one go."""
+
+    def __init__(self, connection: Connection, index: str, tenant: str, author: str) -> None:
+        self._connection = connection
+        self._index, self._tenant, self._author = index, tenant, author
+        self._added = datetime.now(UTC).isoformat(timespec="seconds")
+        self._rows: list[dict[str, object]] = []
+        self._texts: list[dict[str, str]] = []
+        self._left: list[dict[str, str]] = []
+
+    def put(self, source: str, document: Document, stored: StoredDocument | None) -> Change:
+        """Let `document` take the place of what is `stored` under its id."""
+        sha256 = hashlib.sha256(document.text.encode()).hexdigest()
+        row = {
+            "id": document.id,
+            "tenant": self._tenant,
+            "source": source,
+            "title": document.title,
+            "text_sha256": sha256,
+            "markdown": document.markdown,
+            "metadata": document.metadata,
+        }
+        if stored is not None and all(getattr(stored, name) == value for name, value in row.items()):
+            return "unchanged"
+        if stored is not None:
+            self.remove(stored)
+        self._texts.append({"sha256": sha256, "text": document.text})
+        self._rows.append(
+            row
+            | {
+                "index": self._index,
+                "metadata": json.dumps(document.metadata, sort_keys=True),
+                "characters": len(document.text),
+                "added": self._added,
+                "author": self._author,
+            }
+        )
+        return "added" if stored is None else "changed"
+
+    def remove(self, document: StoredDocument) -> None:
+        """Let a document leave the index."""
+        self._connection.execute(
+            text("DELETE FROM document WHERE revision = :revision"), {"revision": document.revision}
+        )
+        self._left.append({"sha256": document.text_sha256})
+
+    def forget_others(self, source: str, ids: Collection[str]) -> None:
+        """Let what `source` had, but for these ids, leave the index."""
+        key = {"index": self._index, "tenant": self._tenant, "source": source}
+        for document in _select(self._connection, "AND tenant = :tenant AND source = :source", key):
+            if document.id not in ids:
+                self.remove(document)
+
+    def finish(self) -> None:
+        """Write what was put, and take away the texts that no document has any more."""
+        if self._rows:
+            self._connection.execute(
+                text("INSERT OR IGNORE INTO document_text (sha256, text) VALUES (:sha256, :text)"), self._texts
+            )
+            self._connection.execute(
+                text("""INSERT INTO document (index_name, tenant, id, source, title, text_sha256, characters, markdown,
+                                              metadata, added, author)
+                        VALUES (:index, :tenant, :id, :source, :title, :text_sha256, :characters, :markdown, :metadata,
+                                :added, :author)"""),
+                self._rows,
+            )
+        if self._left:
+            self._connection.execute(
+                text("""DELETE FROM document_text WHERE sha256 = :sha256
+                        AND NOT EXISTS (SELECT 1 FROM document WHERE text_sha256 = :sha256)"""),
+                self._left,
+            )
 
 
-def _put_source(connection: Connection, index: str, tenant: str, source: Source, problems: list[Problem]) -> None:
+def _put_source(
+    connection: Connection, index: str, tenant: str, source: Source, problems: list[Problem], *, again: bool
+) -> None:
+    """With `again`, it counts as changed the next time."""
     connection.execute(
         text("""INSERT OR REPLACE INTO source (index_name, tenant, name, sha256, reader, problems)
                 VALUES (:index, :tenant, :name, :sha256, :reader, :problems)"""),
@@ -270,7 +339,7 @@ def _put_source(connection: Connection, index: str, tenant: str, source: Source,
             "index": index,
             "tenant": tenant,
             "name": source.name,
-            "sha256": source.sha256,
+            "sha256": "" if again else source.sha256,
             "reader": source.reader,
             "problems": json.dumps([problem.model_dump() for problem in problems]),
         },
@@ -283,51 +352,48 @@ def _known(connection: Connection, index: str, tenant: str, ids: list[str]) -> d
     return {document.id: document for document in _select(connection, condition, key)}
 
 
-def _forget_others(connection: Connection, index: str, tenant: str, source: str, ids: Collection[str]) -> None:
-    key = {"index": index, "tenant": tenant, "source": source}
-    for document in _select(connection, "AND tenant = :tenant AND source = :source", key):
-        if document.id not in ids:
-            _remove(connection, document)
+def _hide(connection: Connection, index: str, tenant: str, ids: Sequence[str]) -> None:
+    """Everything that had one of these ids until now, whichever revisions those were."""
+    for each in ids:
+        connection.execute(
+            text("""INSERT OR REPLACE INTO hidden (index_name, tenant, id, until)
+                    SELECT :index, :tenant, :id, seq FROM sqlite_sequence WHERE name = 'document'"""),
+            {"index": index, "tenant": tenant, "id": each},
+        )
 
 
-def _remove(connection: Connection, document: StoredDocument) -> None:
-    connection.execute(text("DELETE FROM document WHERE revision = :revision"), {"revision": document.revision})
-
-
-def _hide(connection: Connection, index: str, tenant: str, id: str) -> None:  # noqa: A002
-    """Everything that had this id until now, whichever revisions those were."""
-    connection.execute(
-        text("""INSERT OR REPLACE INTO hidden (index_name, tenant, id, until)
-                SELECT :index, :tenant, :id, seq FROM sqlite_sequence WHERE name = 'document'"""),
-        {"index": index, "tenant": tenant, "id": id},
-    )
-
-
-def _collect_texts(connection: Connection) -> None:
-    connection.execute(
-        text("DELETE FROM document_text WHERE sha256 NOT IN (SELECT text_sha256 FROM document)"),
-    )
-
-
-def _names(connection: Connection, key: dict[str, str]) -> set[str]:
+def _names(connection: Connection, index: str, tenant: str) -> list[str]:
     query = text("SELECT name FROM source WHERE index_name = :index AND tenant = :tenant")
-    return set(connection.execute(query, key).scalars())
+    return list(connection.execute(query, {"index": index, "tenant": tenant}).scalars())
+
+
+def _forget_sources(connection: Connection, index: str, tenant: str, names: Sequence[str]) -> None:
+    for name in names:
+        connection.execute(
+            text("DELETE FROM source WHERE index_name = :index AND tenant = :tenant AND name = :name"),
+            {"index": index, "tenant": tenant, "name": name},
+        )
+
+
+def _taken(id: str, why: str) -> str:  # noqa: A002
+    return f"{id!r} cannot be stored: {why}; change it there and build, take another id, or delete it first"
 
 
 def _get(connection: Connection, index: str, tenant: str, id: str) -> StoredDocument:  # noqa: A002
     key = {"index": index, "tenant": tenant, "id": id}
     found = _select(connection, "AND tenant = :tenant AND id = :id", key)
     if not found:
-        known = [document.id for document in _select(connection, "AND tenant = :tenant", key)]
+        query = "SELECT id FROM document WHERE index_name = :index AND tenant = :tenant ORDER BY id LIMIT :most"
+        known = connection.execute(text(query), {**key, "most": _MOST_NEAR}).scalars()
         raise UnknownName.among(f"document of index {index!r}:", id, known, param="id")
     return found[0]
 
 
-def _select(connection: Connection, condition: str, key: Mapping[str, str]) -> list[StoredDocument]:
+def _select(connection: Connection, condition: str, key: Mapping[str, str], limit: int = -1) -> list[StoredDocument]:
     rows = connection.execute(
         text(f"""SELECT revision, id, tenant, title, source, text_sha256, characters, markdown, metadata, added, author
-                 FROM document WHERE index_name = :index {condition} ORDER BY tenant, id"""),
-        dict(key),
+                 FROM document WHERE index_name = :index {condition} ORDER BY tenant, id LIMIT :limit"""),
+        {**key, "limit": limit},
     )
     return [
         StoredDocument(**{**row, "markdown": bool(row["markdown"]), "metadata": json.loads(row["metadata"])})

@@ -38,26 +38,42 @@ def sync(
     *,
     tenant: str = "",
     author: str = "",
-    hide: bool = False,
     advance: Advance = lambda _done, _total: None,
 ) -> Synced:
     """Let the documents of `tenant` in `index`, but for uploads, be those below `folder` (or of one file).
 
-    With `hide`, what is gone is deleted, and so hidden in every version. `advance` hears of files done and of all.
-    Raises RefusedArtifact if the path does not exist or nothing below it can be read; then nothing has changed.
+    What cannot be looked at keeps what it had. `advance` hears of files done and of all. Raises RefusedArtifact if the
+    path does not exist or nothing below it can be read; then nothing has changed.
     """
     files, problems = _find(folder)
     before = documents.sources(index, tenant)
+    unseen = {name for name in before if any(_is_below(name, problem.source) for problem in problems)} - files.keys()
+    live = {*files, *unseen}
     changed = {name: found for name, found in files.items() if before.get(name) != (found[1], READER)}
     counts = {"added": 0, "changed": 0, "unchanged": 0}
-    for batch in _batches(changed, advance):
-        if not any(found for _, found in batch) and len(files) == len(changed) and not counts["added"]:
-            raise RefusedArtifact(_nothing(folder, [*problems, *(p for source, _ in batch for p in source.problems)]))
-        for change in documents.put(index, tenant, batch, author=author).values():
+
+    def put(batch: Read) -> bool:
+        stored = documents.put(index, tenant, batch, author=author, live=live)
+        for change in stored.changes.values():
             counts[change] += 1
+        return len(stored.changes) < sum(len(found) for _, found in batch)
+
+    clashed = False
+    for number, batch in enumerate(_batches(changed, advance)):
+        if not number and len(changed) == len(live) and not any(found for _, found in batch):
+            raise RefusedArtifact(_nothing(folder, [*problems, *(p for source, _ in batch for p in source.problems)]))
+        clashed |= put(batch)
     documents.put(index, tenant, [(Source(_FOLDER, "", READER, tuple(problems)), [])], author=author)
-    gone = documents.keep(index, tenant, {*files, _FOLDER}, hide=hide)
+    gone = documents.keep(index, tenant, {*live, _FOLDER})
+    if clashed:  # an id may have moved from a file that was read after the one it moved to
+        sources = documents.sources(index, tenant)
+        for batch in _batches({name: found for name, found in changed.items() if not sources[name][0]}, advance):
+            put(batch)
     return Synced(len(changed), len(files) - len(changed), counts["added"], counts["changed"], gone)
+
+
+def _is_below(name: str, folder: str) -> bool:
+    return name == folder or name.startswith(f"{folder}/")
 
 
 def leaving(folder: Path, index: str, documents: StoredDocuments, tenant: str = "") -> tuple[int, int]:
@@ -79,6 +95,9 @@ def _find(folder: Path) -> tuple[dict[str, tuple[Path, str]], list[Problem]]:
             problems.append(found)
             continue
         name, path = found
+        if is_upload(name):
+            problems.append(Problem(source=name, reason="a name like that of an upload; rename the file"))
+            continue
         try:
             with path.open("rb") as file:
                 files[name] = path, hashlib.file_digest(file, "sha256").hexdigest()

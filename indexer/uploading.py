@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from indexer.documents import Document, Metadata, Problem
+from indexer.formats.limits import checked
 from indexer.reading import READER, SUFFIXES, Reader
-from indexer.stored_documents import UPLOAD, Change, Source, StoredDocuments
+from indexer.stored_documents import UPLOAD, Put, Source, StoredDocuments
 from ragtune.errors import InvalidRequest, RefusedArtifact
 
 _LONGEST_ID = 512
@@ -24,14 +25,6 @@ class Upload:
     sha256: str
     documents: tuple[Document, ...]
     problems: tuple[Problem, ...] = ()
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What uploads changed, by document, and what of them is not stored."""
-
-    changes: dict[str, Change]
-    problems: list[Problem]
 
 
 def check_file_id(id: str) -> None:  # noqa: A002
@@ -71,33 +64,26 @@ def read_upload(path: Path, id: str, title: str | None = None, metadata: Metadat
     if len(documents) == 1:
         one = documents[0]
         own = replace(one, title=title or one.title, metadata={**one.metadata, **(metadata or {})})
-        return Upload(id, sha256, (own,), problems)
+        return Upload(id, sha256, (_checked(own),), problems)
     if title or metadata:
         raise InvalidRequest("title and metadata are those of one document, and this file holds several")
     return Upload(id, sha256, documents, problems)
 
 
 def text_upload(document: Document) -> Upload:
-    """A document that is given as text."""
+    """A document that is given as text. Raises RefusedArtifact for what no file could hold either."""
+    document = _checked(replace(document, text=document.text.replace("\r\n", "\n").replace("\r", "\n")))
     return Upload(document.id, hashlib.sha256(document.text.encode()).hexdigest(), (document,))
 
 
-def store_uploads(
-    documents: StoredDocuments, index: str, tenant: str, author: str, uploads: Sequence[Upload]
-) -> Stored:
+def _checked(document: Document) -> Document:
+    try:
+        return checked(document)
+    except RefusedArtifact as error:
+        raise RefusedArtifact(f"{ascii(document.id)[1:-1]}: {error.message}", param="id") from error
+
+
+def store_uploads(documents: StoredDocuments, index: str, tenant: str, author: str, uploads: Sequence[Upload]) -> Put:
     """Store all of them. Raises RefusedArtifact, and changes nothing, if others have all ids of one of them."""
-    told = [problem for upload in uploads for problem in upload.problems]
-    for upload in uploads:
-        ids = [document.id for document in upload.documents]
-        taken = documents.taken(index, tenant, UPLOAD + upload.id, ids)
-        if len(taken) == len(ids):
-            raise RefusedArtifact(_taken(*taken.popitem()), param="id")
-        told += [Problem(source=each, reason=f"{by} has this id already") for each, by in taken.items()]
     read = [(Source(UPLOAD + each.id, each.sha256, READER, each.problems), each.documents) for each in uploads]
-    return Stored(documents.put(index, tenant, read, author=author), told)
-
-
-def _taken(id: str, by: str) -> str:  # noqa: A002
-    return (
-        f"a document {id!r} is here already, from {by}: change it there and build, take another id, or delete it first"
-    )
+    return documents.put(index, tenant, read, author=author, whole=True)

@@ -12,12 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from ragtune.errors import Interrupted, by_code
 from ragtune.keys import ScopeName
 
-Kind = Literal["index build", "training", "evaluation"]
+Kind = Literal["index build", "index delete", "training", "evaluation"]
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 STATES: tuple[State, ...] = get_args(State)
 ACTIVE: tuple[State, ...] = ("queued", "running")
 ENDED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
-SCOPES: dict[Kind, ScopeName] = {"index build": "index:write", "training": "train", "evaluation": "eval"}
+SCOPES: dict[Kind, ScopeName] = {
+    "index build": "index:write",
+    "index delete": "index:write",
+    "training": "train",
+    "evaluation": "eval",
+}
 """What a key needs to start or cancel a job of each kind."""
 
 Spec = dict[str, JsonValue]

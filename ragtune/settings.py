@@ -61,7 +61,9 @@ class Settings(BaseModel):
     retrieval: Retrieval = Field(default="hybrid", description="by meaning, by words, or both")
     reranker: str = Field(default="", description="cross-encoder that reranks: a hub id or a folder; empty: none")
     min_score: float | None = Field(
-        default=None, description="passages below are left out: a cosine; a BM25 score, or a reranker's, where it ranks"
+        default=None,
+        allow_inf_nan=False,
+        description="passages below are left out: a cosine; a BM25 score, or a reranker's, where it ranks",
     )
     abstention: str = Field(
         default="The documents do not answer this.", min_length=1, description="the answer where no passage is left"

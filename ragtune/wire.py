@@ -3,7 +3,7 @@
 The same classes are written by the service and read by the command line and the evaluator.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
@@ -13,8 +13,8 @@ FinishReason = Literal["stop", "length"]
 
 Number = StrictFloat  # takes 1 and 1.5, and neither true nor "1"
 Count = StrictInt
-Value = str | int | float | bool
-Filters = dict[str, Value | tuple[Value, ...]]
+Value = str | int | Annotated[float, Field(allow_inf_nan=False)] | bool
+Filters = Annotated[dict[str, Value | Annotated[tuple[Value, ...], Field(max_length=100)]], Field(max_length=32)]
 
 
 class Passage(BaseModel):
@@ -153,7 +153,7 @@ class Retrieving(BaseModel):
     passage_tokens: Count | None = Field(default=None, ge=16, description="token budget for passages")
     retrieval: Retrieval | None = Field(default=None, description="by meaning, by words, or both")
     filters: Filters = Field(default={}, description="metadata of a document: each field this value, or one of these")
-    min_score: Number | None = Field(default=None, description="passages below are left out")
+    min_score: Number | None = Field(default=None, allow_inf_nan=False, description="passages below are left out")
 
 
 class Ask(Retrieving):

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from indexer.building import JOB, BuildSpec, resource
+from indexer.building import JOB, BuildSpec
+from indexer.store import resource
 from ragtune.errors import AlreadyRunning, RagtuneError
 from ragtune.job import Job
 from ragtune.jobs import Jobs, QueuedJob
@@ -99,5 +100,6 @@ class Rebuilding:
 
 def _look(task: asyncio.Task[Any]) -> None:
     """Errors are told by the job, and to whoever waits; here they only must not go unseen."""
-    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, RagtuneError):
-        log.error("a build could not be started", exc_info=error)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        told = error.message if isinstance(error, RagtuneError) else repr(error)
+        log.warning("a build that documents had asked for: %s", told)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from adapters.manifest import AdapterManifest
-from indexer.building import resource
+from indexer.deleting import forget_index
 from indexer.outdated import outdated
 from indexer.store import IndexManifest
 from ragtune.errors import IncompatibleParts, Unavailable, UnknownName
@@ -32,9 +32,9 @@ async def remove_adapter(ref: Ref, parts: Parts) -> list[Version[AdapterManifest
     return await _to_the_end(_remove_adapter(ref, parts))
 
 
-async def remove_index(name: str, parts: Parts) -> list[Version[IndexManifest]]:
-    """Delete an index and return its versions. Raises UnknownName."""
-    return await _to_the_end(_remove_index(name, parts))
+async def remove_index(name: str, parts: Parts, author: str) -> list[Version[IndexManifest]]:
+    """Delete an index and return its versions. Raises UnknownName, and AlreadyRunning while it is being built."""
+    return await _to_the_end(_remove_index(name, parts, author))
 
 
 async def _remove_adapter(ref: Ref, parts: Parts) -> list[Version[AdapterManifest]]:
@@ -56,21 +56,14 @@ async def collect_versions(name: str, parts: Parts) -> list[Version[IndexManifes
     return await _to_the_end(_collect_versions(name, parts))
 
 
-async def _remove_index(name: str, parts: Parts) -> list[Version[IndexManifest]]:
-    versions = parts.indexes.versions
-    await asyncio.to_thread(parts.jobs.check_free, resource(name))
-    if name not in versions.names() and name in parts.indexes.documents.indexes():
-        gone = []  # documents that were uploaded, and never built
-    else:
-        gone = await asyncio.to_thread(versions.forget, Ref(name))
-    await asyncio.to_thread(parts.indexes.documents.drop, name)
+async def _remove_index(name: str, parts: Parts, author: str) -> list[Version[IndexManifest]]:
+    gone = await asyncio.to_thread(forget_index, parts.indexes, parts.jobs, name, author)
     await _discard(gone, parts)
     return gone
 
 
 async def _collect_versions(name: str, parts: Parts) -> list[Version[IndexManifest]]:
-    kept = parts.settings.index_versions
-    gone = await asyncio.to_thread(outdated, parts.indexes, parts.catalog.aliases, name, kept)
+    gone = await asyncio.to_thread(outdated, parts.indexes, parts.catalog.aliases, name, parts.settings)
     forgotten = []
     for version in gone:
         with suppress(UnknownName, IncompatibleParts):  # somebody deleted it, or pointed to it, just now

@@ -16,6 +16,7 @@ from adapters.base_model import BaseModelInfo, locate_base_model
 from adapters.registry import Adapters
 from adapters.tokenizer import load_tokenizer
 from indexer.embedding import load_embedder
+from indexer.outdated import is_behind
 from indexer.rerank import load_reranker
 from indexer.retriever import Retriever
 from indexer.store import Indexes
@@ -178,8 +179,14 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
     parts.rebuilding.afterwards = partial(collect_versions, parts=parts)
     for name in indexes.versions.names():
         await collect_versions(name, parts)
+    for name in await asyncio.to_thread(_behind, indexes):
+        parts.rebuilding.later(name, "", "")  # what was uploaded before the last end is in no version yet
     await pin_all(parts)
     return parts
+
+
+def _behind(indexes: Indexes) -> list[str]:
+    return [name for name in indexes.documents.indexes() if is_behind(indexes, name)]
 
 
 async def _unload(loading: asyncio.Task[Parts]) -> None:

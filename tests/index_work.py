@@ -21,19 +21,20 @@ from pathlib import Path
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from indexer.building import JOB, BuildSpec, build_from, resource
+from indexer.building import JOB, BuildSpec, build_from
 from indexer.deleting import delete_document
 from indexer.documents import Document
 from indexer.embedding import Vectors
 from indexer.model import Model
 from indexer.outdated import outdated
 from indexer.reading import READER
-from indexer.store import Indexes
-from indexer.stored_documents import UPLOAD, Key, Source, is_upload
+from indexer.store import Indexes, resource
+from indexer.stored_documents import UPLOAD, Key, Source
 from ragtune.errors import RagtuneError, RefusedArtifact, UnknownName
 from ragtune.jobs import Jobs
 from ragtune.mode import Ref
 from ragtune.mode_aliases import ModeAliases
+from ragtune.settings import Settings
 from ragtune.store import Database
 from tests.letters import LetterEmbedder
 
@@ -117,8 +118,7 @@ class Work:
     def build(self, *, hide: bool) -> None:
         """Publish the folder and the uploads; with `hide`, what is gone from the folder is deleted."""
         spec = BuildSpec(index=INDEX, path=str(self.docs), max_tokens=32, hide=hide)
-        stored = self.indexes.documents.snapshot(INDEX).documents
-        gone = [(d.tenant, d.id) for d in stored if not is_upload(d.source) and not (self.docs / d.id).exists()]
+        gone = [("", name) for name in FILES if not (self.docs / name).exists()]
         with (
             suppress(RefusedArtifact),  # a folder without a file
             self.journal("delete" if hide else "build", gone if hide else ()),
@@ -134,7 +134,7 @@ class Work:
 
     def collect(self) -> None:
         """Delete former versions."""
-        for version in outdated(self.indexes, ModeAliases(self.database), INDEX, KEPT):
+        for version in outdated(self.indexes, ModeAliases(self.database), INDEX, Settings(index_versions=KEPT)):
             for gone in self.indexes.versions.forget(Ref(INDEX, str(version.number))):
                 self.indexes.versions.discard(gone)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ragtune.wire import Answer
+from ragtune.wire import Answer, Retrieving
 from service.access import needs, tenant
 from service.border import note_answers, request_id
 from service.disconnect import unless_gone
@@ -113,7 +113,7 @@ def _chat_ask(body: ChatRequest, request: Request) -> Ask:
         count=body.choices,
         max_tokens=body.new_tokens,
         deadline=body.deadline,
-        retrieving=body.ragtune,
+        retrieving=body.ragtune or Retrieving(),
         namespace=tenant(request),
         request_id=request_id(request),
     )
@@ -135,7 +135,7 @@ def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) ->
         count=body.choices,
         max_tokens=16 if body.max_tokens is None else body.max_tokens,  # OpenAI's default on this route
         deadline=body.deadline,
-        retrieving=body.ragtune,
+        retrieving=body.ragtune or Retrieving(),
         namespace=tenant(request),
         request_id=request_id(request),
     )

@@ -253,7 +253,7 @@ class GenerationRequest(BaseModel):
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     deadline: Number | None = Field(default=None, gt=0, description="seconds")
-    ragtune: Retrieving = Field(default=Retrieving(), description="how a mode with rag finds its passages")
+    ragtune: Retrieving | None = Field(default=None, description="how a mode with rag finds its passages")
     tools: list[dict[str, Any]] | None = Field(default=None, max_length=1024)
     tool_choice: Any = None
     user: str | None = None

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from indexer.deleting import delete_document
 from indexer.documents import Document, Metadata, Problem
-from indexer.stored_documents import Change, StoredDocument
-from indexer.uploading import Stored, Upload, check_id, store_uploads, text_upload
-from ragtune.errors import Forbidden, InvalidRequest
+from indexer.stored_documents import Change, Put, StoredDocument
+from indexer.uploading import Upload, check_id, store_uploads, text_upload
+from ragtune.errors import Forbidden, InvalidRequest, UnknownName
 from ragtune.mode import check_name
 from service.access import author, needs, tenant
 from service.documented import NAMED, refusals
@@ -22,6 +22,7 @@ from service.uploads import received_file
 
 _ACCEPTED = 202
 Id = Annotated[str, PathParameter(description="the document's id, such as manuals/pump.pdf", examples=["pump.md"])]
+OfTenant = Annotated[str | None, Query(alias="tenant", description="whose, for keys without a tenant")]
 Wait = Annotated[bool, Query(description="answer when what was uploaded is findable in a published version")]
 
 
@@ -163,24 +164,33 @@ def router(parts: Parts) -> APIRouter:
         return await _answer(stored, name, request, response, wait, parts)
 
     @routes.get("/{id:path}", dependencies=[needs("query")], responses=refusals(*NAMED))
-    async def documents_get(name: Name, id: Id, request: Request) -> ShownDocument:  # noqa: A002
-        """One document."""
+    async def documents_get(
+        name: Name,
+        id: Id,  # noqa: A002
+        request: Request,
+        of_tenant: OfTenant = None,
+    ) -> ShownDocument:
+        """One document: of a key with a tenant its own, or else the shared one."""
         check_name(name, "index")
-        return ShownDocument.of(await asyncio.to_thread(parts.indexes.documents.get, name, tenant(request), id))
+        owner = _owner(request, of_tenant)
+        try:
+            found = await asyncio.to_thread(parts.indexes.documents.get, name, owner, id)
+        except UnknownName:
+            if not tenant(request):
+                raise
+            found = await asyncio.to_thread(parts.indexes.documents.get, name, "", id)
+        return ShownDocument.of(found)
 
     @routes.delete("/{id:path}", dependencies=[needs("index:write")], responses=refusals(*NAMED, 507))
     async def documents_delete(
         name: Name,
         id: Id,  # noqa: A002
         request: Request,
-        of_tenant: Annotated[str | None, Query(alias="tenant", description="for keys without a tenant")] = None,
+        of_tenant: OfTenant = None,
     ) -> DeletedDocument:
         """Delete a document: from the very next search on no version shows it, and no rollback brings it back."""
         check_name(name, "index")
-        own = tenant(request)
-        if own and of_tenant not in (None, own):
-            raise Forbidden(f"this key is of the tenant {own!r}", param="tenant")
-        owner = own or of_tenant or ""
+        owner = _owner(request, of_tenant)
         await asyncio.to_thread(delete_document, parts.indexes, name, owner, id)
         return DeletedDocument(id=id, tenant=owner)
 
@@ -194,14 +204,12 @@ _FILE: dict[str, Any] = {
 }
 
 
-async def _store(name: str, request: Request, uploads: list[Upload], parts: Parts) -> Stored:
+async def _store(name: str, request: Request, uploads: list[Upload], parts: Parts) -> Put:
     whose = name, tenant(request), author(request)
     return await asyncio.to_thread(store_uploads, parts.indexes.documents, *whose, uploads)
 
 
-async def _answer(
-    stored: Stored, name: str, request: Request, response: Response, wait: bool, parts: Parts
-) -> Uploaded:
+async def _answer(stored: Put, name: str, request: Request, response: Response, wait: bool, parts: Parts) -> Uploaded:
     who = author(request), tenant(request)
     if not wait:
         parts.rebuilding.later(name, *who)
@@ -210,6 +218,13 @@ async def _answer(
     job = await parts.rebuilding.soon(name, *who)
     version = str((job.result or {})["version"])
     return Uploaded(changes=stored.changes, problems=stored.problems, version=version)
+
+
+def _owner(request: Request, asked: str | None) -> str:
+    own = tenant(request)
+    if own and asked not in (None, own):
+        raise Forbidden(f"this key is of the tenant {own!r}", param="tenant")
+    return own or asked or ""
 
 
 def _check_there(name: str, parts: Parts) -> None:

@@ -20,6 +20,7 @@ from ragtune.versions import Version
 from ragtune.wire import Filters, Passage, Retrieving
 from service.access import author, needs, tenant
 from service.documented import NAMED, refusals
+from service.limits import check_length
 from service.parts import Parts
 from service.pins import pin
 from service.removing import remove_index
@@ -45,7 +46,9 @@ class SearchRequest(BaseModel):
         default={}, description="metadata a document must have: each field this value, or one of these"
     )
     min_score: float | None = Field(
-        default=None, description="a cosine; a BM25 score for lexical, the reranker's where there is one"
+        default=None,
+        allow_inf_nan=False,
+        description="a cosine; a BM25 score for lexical, the reranker's where there is one",
     )
 
 
@@ -66,7 +69,9 @@ class BuildRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"path": "/data/handbook"}, {}]})
 
     path: Path | None = None
-    max_tokens: int = Field(default=BuildSpec.model_fields["max_tokens"].default, ge=32, le=8192)
+    max_tokens: int | None = Field(
+        default=None, ge=32, le=8192, description="of a passage at most; absent: as in the current version"
+    )
     delete: bool = False
 
 
@@ -98,7 +103,7 @@ def router(parts: Parts) -> APIRouter:
         """Delete `name` with all its versions and documents. Requests that found it search it to the end; then its disk
         is free. While it is being built, the build has to be cancelled first."""
         _check_whole(request)
-        gone = await remove_index(name, parts)
+        gone = await remove_index(check_name(name, "index"), parts, author(request))
         return Deleted(name=name, versions=[str(version) for version in gone])
 
     @routes.post("/{name}/search", dependencies=[needs("query")], responses=refusals(*NAMED, 413, 422))
@@ -107,12 +112,13 @@ def router(parts: Parts) -> APIRouter:
         ones."""
         version = parts.indexes.resolve(Ref.parse(name, "index"), param="name")
         asked = Retrieving(retrieval=body.retrieval, filters=body.filters, min_score=body.min_score)
+        check_length(len(body.query), "query", parts)
         search = Search.under(parts.settings, body.query, asked, tenant=tenant(request) or None)
         search = search.model_copy(update={"top_k": body.top_k})
         with parts.pins.hold([pin(version)]):
             try:
                 found = await asyncio.to_thread(parts.retriever.search, version, search)
-            except (OSError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError, IndexError) as error:
                 raise Unavailable(f"index {version} cannot be read; rebuild it") from error
         return SearchAnswer(version=str(version), method=search.method, passages=list(found))
 
@@ -131,6 +137,8 @@ def router(parts: Parts) -> APIRouter:
         A second build of the same index is refused while one runs.
         """
         check_name(name, "index")
+        if tenant(request) and (body.path is not None or "max_tokens" in body.model_fields_set):
+            raise Forbidden("a tenant's key builds from the documents there are, without path or max_tokens")
         path = None
         if body.path is not None:
             path = str(inside(body.path, parts.settings.document_roots, "RAGTUNE_DOCUMENT_ROOTS"))

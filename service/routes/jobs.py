@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi import Path as PathParameter
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from indexer.building import JOB, BuildSpec
 from ragtune.errors import IncompatibleParts
 from ragtune.job import SCOPES, Job, JobEvent, Kind, State
+from ragtune.roots import inside
 from service.access import allow, author, needs, tenant
 from service.disconnect import EventStream
 from service.documented import NAMED, events, refusals
@@ -105,7 +108,12 @@ def router(parts: Parts) -> APIRouter:
         allow(request, SCOPES[job.kind])
         if job.kind != JOB:
             raise IncompatibleParts(f"a {job.kind} cannot be resumed; start it again", param="id")
-        spec = BuildSpec.model_validate(job.spec)
+        try:
+            spec = BuildSpec.model_validate(job.spec)
+        except ValidationError as error:
+            raise IncompatibleParts("this job was written by another ragtune; start it again", param="id") from error
+        if spec.path is not None:
+            inside(Path(spec.path), parts.settings.document_roots, "RAGTUNE_DOCUMENT_ROOTS", "id")
         return await parts.rebuilding.start(spec, author(request), job.tenant, resumes=job.id)
 
     return routes
@@ -116,7 +124,7 @@ async def _told(request: Request, job_id: str, after: int, parts: Parts) -> Asyn
     silent_since = clock()
     try:
         while not ended and not parts.lifecycle.draining:
-            ended, happened = await asyncio.to_thread(_look, parts, job_id, after)
+            ended, happened = await asyncio.to_thread(_look, parts, job_id, after, tenant(request))
             for event in happened:
                 after = event.seq
                 yield f"id: {event.seq}\nevent: {event.type}\ndata: {event.data.model_dump_json()}\n\n"
@@ -131,8 +139,8 @@ async def _told(request: Request, job_id: str, after: int, parts: Parts) -> Asyn
         yield f"event: error\ndata: {as_event(request, error).model_dump_json()}\n\n"
 
 
-def _look(parts: Parts, job_id: str, after: int) -> tuple[bool, list[JobEvent]]:
+def _look(parts: Parts, job_id: str, after: int, owner: str) -> tuple[bool, list[JobEvent]]:
     """Whether the job has ended, and what happened since; of one that has, its last event in any case."""
-    ended = parts.jobs.get(job_id).ended  # before the events, so that the last one is among them
+    ended = parts.jobs.get(job_id, owner).ended  # before the events, so that the last one is among them
     happened = parts.jobs.events(job_id, after)
     return ended, happened or (parts.jobs.events(job_id)[-1:] if ended else [])

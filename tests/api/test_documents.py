@@ -178,6 +178,9 @@ async def test_a_build_is_a_job_that_can_be_watched_and_a_second_one_meanwhile_i
         ("x/documents/a%7fb.md", b"text", 400, "printable"),
         ("X/documents/a.md", b"text", 400, "legal name"),
         ("x/documents/a.md?metadata=[1]", b"text", 400, "JSON object"),
+        ('x/documents/a.md?metadata={"a":"\\ud800"}', b"text", 422, "surrogate"),
+        ('x/documents/a.md?metadata={"a":Infinity}', b"text", 422, "finite"),
+        ('x/documents/twice.jsonl?title=t', b'{"id":"a","text":"a"}\n{"id":"b","text":"b"}\n', 400, "several"),
     ],
 )  # fmt: skip
 async def test_a_file_that_cannot_be_taken_changes_nothing(
@@ -197,11 +200,60 @@ async def test_an_id_that_another_file_has_is_refused_and_never_dropped_silently
     stored.put("x", "", [(Source("a.md", "0", 1), [Document("a.md", "A", "from the folder")])], author="me")
     refused = await put(client, "x/documents/a.md", "from somebody else")
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "refused_artifact")
-    assert "'a.md' is here already, from a.md" in refused.json()["error"]["message"]
+    assert "'a.md' cannot be stored: a.md has this id already" in refused.json()["error"]["message"]
     assert stored.sources("x", "") == {"a.md": ("0", 1)}
     some = await put(client, "x/documents/b.jsonl", '{"id": "a.md", "text": "one"}\n{"id": "b", "text": "two"}')
     assert some.json()["changes"] == {"b": "added"}
     assert some.json()["problems"] == [{"source": "a.md", "reason": "a.md has this id already"}]
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"id": "a", "text": "   "}, "holds no text"),
+        ({"id": "a", "text": "a\0b"}, "zero bytes"),
+        ({"id": "a", "text": "a", "metadata": {"k": "v" * 2000}}, "2000 characters"),
+        ({"id": "a", "text": "a", "metadata": {str(n): n for n in range(40)}}, "40 metadata fields"),
+    ],
+)  # fmt: skip
+async def test_a_text_that_no_file_could_hold_is_refused(
+    client: httpx.AsyncClient, parts: Parts, document: dict[str, object], told: str
+) -> None:
+    response = await client.post("/v1/indexes/x/documents", json={"documents": [document]})
+    assert response.status_code == 422 and told in response.json()["error"]["message"], response.text
+    assert "x" not in parts.indexes.documents.indexes()
+
+
+async def test_an_id_that_a_file_has_twice_is_told(client: httpx.AsyncClient) -> None:
+    records = b'{"id":"a","text":"one"}\n{"id":"a","text":"two"}\n'
+    told = (await put(client, "twice/documents/notes.jsonl", records)).json()
+    assert told["changes"] == {"a": "added"}
+    assert [problem["reason"] for problem in told["problems"]] == ["a second document with this id"]
+    while (await client.delete("/v1/indexes/twice")).status_code == 423:
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        '"min_score": NaN',
+        '"min_score": 1e999',
+        '"filters": {"a": 1e999}',
+        '"top_k": 0',
+        '"retrieval": "best"',
+        '"query": ""',
+    ],
+)
+async def test_a_search_that_makes_no_sense_is_refused(client: httpx.AsyncClient, field: str) -> None:
+    for path, query in (
+        ("indexes/handbook/search", '"query": "q", '),
+        ("query", '"query": "q", "mode": "rag:handbook", '),
+    ):
+        if '"query"' in field:
+            query = ""
+        body = f"{{{query}{field}}}"
+        response = await client.post(f"/v1/{path}", content=body, headers={"content-type": "application/json"})
+        assert response.status_code == 400, response.text
 
 
 async def test_a_document_larger_than_the_limit_is_refused(make_parts: Make, call: Call) -> None:
@@ -249,6 +301,15 @@ async def test_two_tenants_share_an_index_and_nothing_in_it(parts: Parts, call: 
             assert len(await texts("all-key", method)) == 6
         listed = (await client.get("/v1/indexes/shared/documents", headers=as_("ada-key"))).json()["documents"]
         assert {document["tenant"] for document in listed} == {"", "ada"}
+        shown = await client.get("/v1/indexes/shared/documents/all-key", headers=as_("ada-key"))
+        assert shown.json()["tenant"] == ""
+        asked = {"tenant": "eve"}
+        for who, status in (("ada-key", 403), ("all-key", 200)):
+            theirs = await client.get("/v1/indexes/shared/documents/eve-key", params=asked, headers=as_(who))
+            assert theirs.status_code == status
+        for body in ({"path": "/tmp"}, {"max_tokens": 32}):
+            refused = await client.post("/v1/indexes/shared/builds", json=body, headers=as_("ada-key"))
+            assert refused.status_code == 403
         for path, method in (("shared", "DELETE"), ("shared/rollback", "POST")):
             refused = await client.request(
                 method, f"/v1/indexes/{path}", headers=as_("ada-key") | {"content-type": "application/json"}

@@ -1,5 +1,6 @@
 """Builds: what a change costs, what a folder that has changed leaves, what an ended build is worth."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from indexer.build import Built
 from indexer.building import BuildSpec, Finished, build_from
 from indexer.contents import read_documents, read_records
-from indexer.deleting import delete_document
+from indexer.deleting import delete_document, forget_index
 from indexer.dense import read_vectors
 from indexer.documents import Document
 from indexer.embedding import Vectors
@@ -21,9 +22,11 @@ from indexer.search import Search
 from indexer.store import Indexes
 from indexer.stored_documents import UPLOAD, Source
 from indexer.syncing import sync
-from ragtune.errors import RefusedArtifact, UnknownName
+from ragtune.errors import AlreadyRunning, RefusedArtifact, UnknownName
+from ragtune.jobs import Jobs
 from ragtune.mode import Mode, Ref
 from ragtune.mode_aliases import ModeAliases
+from ragtune.settings import Settings
 from ragtune.store import Database
 from tests.fakes import LetterEmbedder
 
@@ -137,8 +140,8 @@ def test_what_is_gone_from_the_folder_stays_in_former_versions_unless_it_is_to_b
     assert "aaa.md" in home.found("aaa", "letters@1") and "aaa.md" not in home.found("aaa")
     (home.docs / "bbb.md").unlink()
     home.build(hide=True)
-    assert "bbb.md" not in home.found("bbb", "letters@1") | home.found("bbb", "letters@2") | home.found("bbb")
-    assert "aaa.md" in home.found("aaa", "letters@1")
+    everywhere = home.found("bbb", "letters@1") | home.found("bbb", "letters@2") | home.found("bbb")
+    assert not {"aaa.md", "bbb.md"} & everywhere
 
 
 def test_a_deleted_document_is_gone_from_every_version_at_once_and_no_rollback_brings_it_back(
@@ -230,15 +233,14 @@ def test_documents_without_text_publish_nothing(home: Home) -> None:
         home.build(path=False)
 
 
-@pytest.mark.parametrize("hide", [False, True])
-def test_what_is_uploaded_while_a_folder_is_read_stays(home: Home, *, hide: bool) -> None:
+def test_what_is_uploaded_while_a_folder_is_read_stays(home: Home) -> None:
     documents = home.indexes.documents
 
     def upload(_done: int, _total: int) -> None:
         read = [(Source(f"{UPLOAD}note", "new", 1), [Document("note", "note", "a note")])]
         documents.put("letters", "", read, author="")
 
-    assert sync(home.docs, "letters", documents, hide=hide, advance=upload).gone == 0
+    assert sync(home.docs, "letters", documents, advance=upload).gone == 0
     assert documents.get("letters", "", "note").source == "upload:note"
 
 
@@ -294,7 +296,97 @@ def test_former_versions_are_kept_as_many_as_wanted_and_all_that_something_means
         home.build()
     home.indexes.versions.set_alias("letters", "prod", 2)
     home.aliases.set("best", Mode.parse("rag:letters@1"))
-    gone = outdated(home.indexes, home.aliases, "letters", kept=1)
+    gone = outdated(home.indexes, home.aliases, "letters", Settings(index_versions=1))
     assert [version.number for version in gone] == [3, 4]
-    assert outdated(home.indexes, home.aliases, "letters", kept=9) == []
-    assert outdated(home.indexes, home.aliases, "nothing", kept=1) == []
+    assert outdated(home.indexes, home.aliases, "letters", Settings(index_versions=9)) == []
+    assert outdated(home.indexes, home.aliases, "nothing", Settings()) == []
+
+
+def records(*ids: str) -> str:
+    return "".join(json.dumps({"id": each, "text": f"{each} {each}"}) + "\n" for each in ids)
+
+
+def stored(home: Home) -> dict[str, str]:
+    return {document.id: document.source for document in home.indexes.documents.snapshot("letters").documents}
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_records_keep_when_their_file_is_renamed_or_they_move_to_another(home: Home, hide: bool) -> None:
+    (home.docs / "b.jsonl").write_text(records("one", "two", "three"))
+    home.build(hide=hide)
+    (home.docs / "b.jsonl").rename(home.docs / "a.jsonl")
+    home.build(hide=hide)
+    assert {each: stored(home)[each] for each in ("one", "two", "three")} == dict.fromkeys(
+        ("one", "two", "three"), "a.jsonl"
+    )
+    (home.docs / "a.jsonl").write_text(records("one"))
+    (home.docs / "aa.jsonl").write_text(records("two"))
+    (home.docs / "0.jsonl").write_text(records("three"))  # read before the file that had it
+    home.build(hide=hide)
+    assert (stored(home)["one"], stored(home)["two"], stored(home)["three"]) == ("a.jsonl", "aa.jsonl", "0.jsonl")
+    assert {"one", "two", "three"} <= home.found("one")
+
+
+def test_a_file_enters_the_index_once_the_upload_that_had_its_id_is_deleted(home: Home) -> None:
+    read = [(Source(f"{UPLOAD}aaa.md", "new", 1), [Document("aaa.md", "", "uploaded")])]
+    home.indexes.documents.put("letters", "", read, author="")
+    assert [problem.source for problem in home.build().problems] == ["aaa.md"]
+    delete_document(home.indexes, "letters", "", "aaa.md")
+    assert home.build().problems == () and stored(home)["aaa.md"] == "aaa.md"
+
+
+def test_a_sync_deletes_what_left_a_file_that_stays_and_what_a_build_left_out_before(home: Home) -> None:
+    (home.docs / "b.jsonl").write_text(records("one", "two"))
+    home.build()
+    (home.docs / "aaa.md").unlink()
+    home.build()
+    (home.docs / "b.jsonl").write_text(records("one"))
+    home.build(hide=True)
+    assert not {"two", "aaa.md"} & (home.found("two", "letters@1") | home.found("two", "letters@2"))
+    assert "one" in home.found("one", "letters@1")
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_what_cannot_be_looked_at_keeps_what_it_had(home: Home, tmp_path: Path, hide: bool) -> None:
+    (home.docs / "far.md").write_text("far away")
+    home.build()
+    (home.docs / "far.md").unlink()
+    (home.docs / "far.md").symlink_to(tmp_path / "not-mounted.md")
+    again = home.build(hide=hide)
+    assert "far.md" in stored(home) and "far.md" in home.found("far", "letters@1")
+    assert [problem.source for problem in again.problems] == ["far.md"]
+
+
+def test_what_a_build_has_begun_with_can_be_deleted_though_nothing_has_it_yet(home: Home) -> None:
+    def during(stage: str, _done: int, _total: int) -> None:
+        if stage == "embedding" and "aaa.md" in stored(home):
+            (home.docs / "aaa.md").unlink()
+            home.indexes.documents.keep("letters", "", {"bbb.md", "ccc.md", "ddd.md", ""})
+            with pytest.raises(UnknownName):
+                delete_document(home.indexes, "letters", "", "aaa.md")
+
+    build_from(BuildSpec(index="letters", path=str(home.docs)), home.indexes, Model.loaded(home.embedder), during)
+    assert "aaa.md" not in home.found("aaa")
+
+
+def test_an_index_that_is_deleted_stays_deleted_and_its_hidden_documents_hidden(home: Home, tmp_path: Path) -> None:
+    jobs = Jobs(home.indexes.documents._database, tmp_path)
+    version = home.build().version
+    delete_document(home.indexes, "letters", "", "aaa.md")
+    with jobs.run("index build", "index:letters", {}), pytest.raises(AlreadyRunning):
+        forget_index(home.indexes, jobs, "letters", "ada")
+    assert [str(each) for each in forget_index(home.indexes, jobs, "letters", "ada")] == ["letters@1"]
+    retriever = Retriever(home.embedder, hidden=home.indexes.documents.hidden)
+    held = retriever.search(version, Search(query="aaa", method="dense", top_k=99))
+    assert {passage.document for passage in held} == {"bbb.md", "ccc.md", "ddd.md"}
+    with pytest.raises(RefusedArtifact, match="no documents"):
+        home.build(path=False)
+    with pytest.raises(UnknownName):
+        forget_index(home.indexes, jobs, "letters", "ada")
+
+
+def test_passages_stay_as_long_as_they_were_where_nobody_says(home: Home) -> None:
+    home.build(max_tokens=33)
+    (home.docs / "eee.md").write_text("eee")
+    spec = BuildSpec(index="letters", path=str(home.docs))
+    assert build_from(spec, home.indexes, Model.loaded(home.embedder)).built.version.manifest.max_tokens == 33

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.building import JOB, BuildSpec, build_from, resource
+from indexer.building import JOB, BuildSpec, build_from
 from indexer.contents import read_documents, read_records
 from indexer.dense import read_vectors
 from indexer.model import Model
 from indexer.retriever import Retriever
 from indexer.search import Search
-from indexer.store import Indexes, IndexManifest
+from indexer.store import Indexes, IndexManifest, resource
 from indexer.stored_documents import Key
 from ragtune.jobs import Jobs
 from ragtune.mode import Ref

@@ -25,7 +25,8 @@ def documents(database: Database) -> StoredDocuments:
 def put(
     documents: StoredDocuments, source: str, *read: Document, tenant: str = "", problems: Sequence[Problem] = ()
 ) -> dict[str, Change]:
-    return documents.put("letters", tenant, [(Source(source, "hash", 1, tuple(problems)), read)], author="ada")
+    read_from = Source(source, "hash", 1, tuple(problems))
+    return documents.put("letters", tenant, [(read_from, read)], author="ada").changes
 
 
 def doc(id: str, text: str = "aaa") -> Document:  # noqa: A002
@@ -75,14 +76,15 @@ def test_what_a_source_no_longer_holds_leaves_but_is_not_hidden(documents: Store
     assert documents.hidden("letters").revisions == {}
 
 
-@pytest.mark.parametrize("hide", [False, True])
-def test_sources_that_are_gone_take_their_documents_along(documents: StoredDocuments, hide: bool) -> None:
+def test_sources_that_are_gone_take_their_documents_along(documents: StoredDocuments) -> None:
     put(documents, "a.txt", doc("a"))
     put(documents, "b.txt", doc("b"))
     put(documents, "b.txt", doc("b"), tenant="eve")
-    assert documents.keep("letters", "", {"a.txt"}, hide=hide) == 1
+    assert documents.keep("letters", "", {"a.txt"}) == 1
     assert ids(documents) == [("", "a"), ("eve", "b")]
-    assert list(documents.hidden("letters").revisions) == ([("", "b")] if hide else [])
+    assert documents.hidden("letters").revisions == {}
+    assert documents.hide("letters", "", {"a", "b"}) == 1  # what is stored is not hidden
+    assert list(documents.hidden("letters").revisions) == [("", "b")]
 
 
 def test_a_deleted_document_is_hidden_up_to_then_and_visible_once_it_comes_again(documents: StoredDocuments) -> None:
@@ -140,5 +142,21 @@ def test_dropping_an_index_leaves_the_others(documents: StoredDocuments) -> None
     documents.put("others", "", [(Source("a.txt", "hash", 1), [doc("a")])], author="")
     documents.delete("letters", "", "a")
     documents.drop("letters")
-    assert documents.indexes() == ["others"] and documents.hidden("letters").revisions == {}
+    assert documents.indexes() == ["others"]
+    assert list(documents.hidden("letters").revisions) == [("", "a")]  # somebody may still search a version of it
     assert len(documents.texts(documents.snapshot("others").documents)) == 1
+
+
+def test_a_source_that_clashed_is_read_again_and_one_that_is_gone_has_no_ids(documents: StoredDocuments) -> None:
+    put(documents, "b.jsonl", doc("x"), doc("y"))
+    put(documents, "a.jsonl", doc("x"))
+    assert documents.sources("letters", "")["a.jsonl"][0] == "" and documents.sources("letters", "")["b.jsonl"][0]
+    moved = [(Source("a.jsonl", "hash", 1), [doc("x")])]
+    assert documents.put("letters", "", moved, author="", live={"a.jsonl"}).problems == []
+    assert documents.get("letters", "", "x").source == "a.jsonl"
+
+
+def test_a_deleted_upload_takes_its_problems_along(documents: StoredDocuments) -> None:
+    put(documents, "upload:a.jsonl", doc("x"), problems=[Problem(source="a.jsonl, line 2", reason="broken")])
+    documents.delete("letters", "", "x")
+    assert documents.snapshot("letters").problems == ()
