@@ -219,9 +219,9 @@ async def test_an_id_that_another_file_has_is_refused_and_never_dropped_silently
 async def test_a_text_that_no_file_could_hold_is_refused(
     client: httpx.AsyncClient, parts: Parts, document: dict[str, object], told: str
 ) -> None:
-    response = await client.post("/v1/indexes/x/documents", json={"documents": [document]})
+    response = await client.post("/v1/indexes/untaken/documents", json={"documents": [document]})
     assert response.status_code == 422 and told in response.json()["error"]["message"], response.text
-    assert "x" not in parts.indexes.documents.indexes()
+    assert "untaken" not in parts.indexes.documents.indexes()
 
 
 async def test_an_id_that_a_file_has_twice_is_told(client: httpx.AsyncClient) -> None:
