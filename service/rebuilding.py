@@ -53,10 +53,12 @@ class Rebuilding:
         """The same, for nobody who waits."""
         self._do_beside(self.soon(index, author, tenant))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Begin none of those that have not begun; their documents are in the next build."""
-        for task in (*self._next.values(), *self._beside):
+        tasks = (*self._next.values(), *self._beside)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _begin(self, index: str, author: str, tenant: str) -> Job:
         try:
@@ -86,16 +88,29 @@ class Rebuilding:
         task.add_done_callback(_look)
 
     async def _queue(self, spec: BuildSpec, author: str, tenant: str, resumes: str | None) -> QueuedJob:
-        return await asyncio.to_thread(
-            lambda: self._jobs.queue(
-                JOB,
-                resource(spec.index),
-                spec.model_dump(mode="json"),
-                author=author,
-                tenant=tenant,
-                resumes=resumes,
+        queuing = asyncio.ensure_future(
+            asyncio.to_thread(
+                lambda: self._jobs.queue(
+                    JOB,
+                    resource(spec.index),
+                    spec.model_dump(mode="json"),
+                    author=author,
+                    tenant=tenant,
+                    resumes=resumes,
+                )
             )
         )
+        try:
+            return await asyncio.shield(queuing)
+        except asyncio.CancelledError:
+            with suppress(RagtuneError):
+                await self._withdraw(await queuing)
+            raise
+
+    async def _withdraw(self, queued: QueuedJob) -> None:
+        """Nobody will start a worker for it, and nobody else can."""
+        queued.lock.release()
+        await asyncio.to_thread(self._jobs.bury, queued.job.id, "the service ended before it began; it can be resumed")
 
 
 def _look(task: asyncio.Task[Any]) -> None:

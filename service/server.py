@@ -194,7 +194,7 @@ async def _unload(loading: asyncio.Task[Parts]) -> None:
     loading.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):  # why it failed was raised where it was awaited first
         parts = await loading
-        parts.rebuilding.close()
+        await parts.rebuilding.close()
         await parts.workers.close()
         await parts.preparer.close()
         await parts.engine.close()

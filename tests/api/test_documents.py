@@ -18,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
+from indexer.deleting import forget_index
 from indexer.documents import Document
 from indexer.embedding import Embedder
 from indexer.retriever import Retriever
@@ -66,9 +67,12 @@ async def parts(
     made = make_parts(embedding_model=str(embedding))
     retriever = Retriever(Embedder(embedding, device="cpu"), hidden=made.indexes.documents.hidden)
     made = Parts(**{**made.__dict__, "retriever": retriever})
+    others = {*made.indexes.versions.names(), *made.indexes.documents.indexes()}
     yield made
-    made.rebuilding.close()
+    await made.rebuilding.close()
     await made.workers.close()
+    for name in {*made.indexes.versions.names(), *made.indexes.documents.indexes()} - others:
+        forget_index(made.indexes, made.jobs, name, "")  # the home is everybody's, and a bare rag means its only index
 
 
 async def put(client: httpx.AsyncClient, path: str, content: bytes | str, **params: Any) -> httpx.Response:
