@@ -1,8 +1,6 @@
 """Building an index version from the documents of an index: split, embed, write beside the live one, check, publish.
 
-    python -m indexer.build --job ID
-
-The service starts it so, in a process of its own. Only what is new costs anything: passages of documents that have not
+`indexer.building` does it as a job. Only what is new costs anything: passages of documents that have not
 changed are taken from the last version, and so is the vector of every passage whose text is the same.
 """
 

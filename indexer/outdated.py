@@ -28,6 +28,9 @@ def is_behind(indexes: Indexes, name: str) -> bool:
     if name not in indexes.versions.names():
         return True
     newest = indexes.versions.of(name)[-1]
-    built = max((document.revision for document in read_documents(newest.folder)), default=0)
+    try:
+        built = max((document.revision for document in read_documents(newest.folder)), default=0)
+    except OSError:  # built before documents were recorded
+        return True
     documents = indexes.documents.snapshot(name).documents
     return any(is_upload(document.source) and document.revision > built for document in documents)

@@ -16,7 +16,7 @@ from indexer.dense import read_vectors
 from indexer.documents import Document
 from indexer.embedding import Vectors
 from indexer.model import Model
-from indexer.outdated import outdated
+from indexer.outdated import is_behind, outdated
 from indexer.retriever import Retriever
 from indexer.search import Search
 from indexer.store import Indexes
@@ -383,6 +383,16 @@ def test_an_index_that_is_deleted_stays_deleted_and_its_hidden_documents_hidden(
         home.build(path=False)
     with pytest.raises(UnknownName):
         forget_index(home.indexes, jobs, "letters", "ada")
+
+
+def test_an_upload_that_no_version_has_yet_is_noticed_whatever_built_the_version(home: Home) -> None:
+    version = home.build().version
+    assert not is_behind(home.indexes, "letters")
+    read = [(Source(f"{UPLOAD}note", "new", 1), [Document("note", "note", "a note")])]
+    home.indexes.documents.put("letters", "", read, author="")
+    assert is_behind(home.indexes, "letters")
+    (version.folder / "documents.jsonl").unlink()  # as an older ragtune left it
+    assert is_behind(home.indexes, "letters")
 
 
 def test_passages_stay_as_long_as_they_were_where_nobody_says(home: Home) -> None:
