@@ -16,11 +16,93 @@ _MOST = 1 << 20  # bytes: it becomes part of the manifest, which every request r
 
 AdapterKind = Literal["lora", "merged", "checkpoint", "soft_prompt", "prefix"]
 HeadOf = Literal["base", "tied", "own"]
-_LowRank = Literal["lora"]
+_LowRank = Literal["lora", "qlora"]
 _Merged = Literal["dora", "ia3", "loha", "lokr", "oft", "adalora", "vera"]
 _FineTuned = Literal["partial", "full"]
 _Prompt = Literal["prompt_tuning", "p_tuning", "prefix_tuning"]
 Method = _LowRank | _Merged | _FineTuned | _Prompt
+
+
+class CurvePoint(BaseModel):
+    """The loss at one optimiser step, in nats a token; `validation` where it was looked at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int = Field(ge=1)
+    loss: FiniteFloat
+    validation: FiniteFloat | None = None
+
+
+class SearchedRate(BaseModel):
+    """A learning rate that was tried for `steps` steps, and the validation loss it reached; None: it diverged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(gt=0)
+    steps: int = Field(ge=1)
+    validation_loss: FiniteFloat | None
+
+
+class TaskBill(BaseModel):
+    """One task of the training: its share of the examples drawn, and its validation loss, in nats a token.
+
+    `alone` is the validation loss of a model trained on this task only, for as many tokens of it; None: not trained.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    examples: int = Field(ge=0)
+    share: float = Field(ge=0, le=1)
+    validation_loss: FiniteFloat | None
+    alone: FiniteFloat | None = None
+
+
+class Forgetting(BaseModel):
+    """What the training did to what the base model could: its loss on a fixed general text in nats a token, and how
+    many of a few general questions that the base model answers are still answered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_loss: FiniteFloat
+    loss: FiniteFloat
+    answered_by_base: int = Field(ge=0)
+    still_answered: int = Field(ge=0)
+
+
+class Bill(BaseModel):
+    """What a training cost and what it did. Seconds are of the whole run, bytes are bytes.
+
+    `train_loss` and `validation_loss` are of what is published, on equally many examples of each: their distance is
+    overfitting. `cpu_seconds` are of all threads; `gpu_seconds` are those in which a GPU was held.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wall_seconds: float = Field(ge=0)
+    search_seconds: float = Field(default=0.0, ge=0, description="of these, the search over learning rates")
+    cpu_seconds: float = Field(ge=0)
+    gpu_seconds: float | None = Field(default=None, ge=0)
+    peak_memory: int = Field(ge=0)
+    gpu_peak_memory: int | None = Field(default=None, ge=0)
+    tokens: int = Field(ge=0, description="prompts and answers, without padding")
+    answer_tokens: int = Field(ge=0, description="those that carry the loss")
+    tokens_per_second: float = Field(ge=0)
+    trainable_parameters: int = Field(ge=0)
+    total_parameters: int = Field(ge=0)
+    artifact_bytes: int = Field(ge=0)
+    hourly_rate: float | None = Field(default=None, ge=0, description="RAGTUNE_HOURLY_RATE, in whatever currency")
+    price: float | None = Field(default=None, ge=0, description="wall time at that rate")
+    learning_rate: float = Field(gt=0)
+    searched: tuple[SearchedRate, ...] = ()
+    best_step: int = Field(ge=0, description="the step whose weights are published")
+    stopped_early: bool = False
+    train_loss: FiniteFloat | None = None
+    validation_loss: FiniteFloat | None = None
+    tasks: dict[str, TaskBill] = {}
+    forgetting: Forgetting | None = None
+    curve: tuple[CurvePoint, ...] = Field(default=(), max_length=200)
+    duplicates: dict[str, int] = Field(default={}, description="found between the files, by the kind of pair")
+    machine: str = Field(default="", description="processors, threads and accelerator")
 
 
 class TrainingRecord(BaseModel):
@@ -43,6 +125,8 @@ class TrainingRecord(BaseModel):
     trainable_parameters: int = Field(ge=0)
     final_loss: float | None
     metrics: dict[str, FiniteFloat] = Field(default={}, description="what it reached, by the name of the metric")
+    seed: int | None = None
+    bill: Bill | None = Field(default=None, description="None for trainings before there was one")
     versions: dict[str, str] = Field(description="library versions")
     created: str
 

@@ -72,7 +72,7 @@ def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
     Raises RefusedArtifact for a recipe, data or training that is no good, UnknownName for an index or a template.
     """
     recipe, written = read_recipe(path)
-    examples = select(recipe.train, recipe.task, recipe.limit, recipe.seed)
+    examples = select(recipe.train[0], recipe.task, recipe.limit, recipe.seed)
     database = Database(settings.database)
     base = locate_base_model(settings)
     adapters = Adapters(settings.home, database, base, [settings.runs])

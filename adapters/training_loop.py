@@ -41,7 +41,7 @@ def plan(items: Sequence[Item], recipe: Recipe) -> list[list[Item]]:
 def train(model: PeftModel, steps: Sequence[Sequence[Item]], recipe: Recipe, pad: int) -> Iterator[Step]:
     """Train in place, yielding after every step. Raises RefusedArtifact once it diverges."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.weight_decay)
     total = len(steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, total, recipe.warmup))
     model.train()
@@ -52,7 +52,7 @@ def train(model: PeftModel, steps: Sequence[Sequence[Item]], recipe: Recipe, pad
         if not (loss.isfinite() and norm.isfinite()):  # clipping an infinite gradient to zero would train nothing
             raise RefusedArtifact(
                 f"the training diverged at step {number} of {total} (loss {loss.item():.3g}, gradient {norm:.3g}); "
-                f"nothing was published. Try a learning_rate below {recipe.learning_rate:g}"
+                f"nothing was published. Try a learning_rate below {recipe.rate:g}"
             )
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.recipe import Recipe, read_recipe
+from adapters.recipe import METHODS, RATES, Method, Recipe, read_recipe
 from ragtune.errors import RefusedArtifact
 
 LORA = 'name = "support-lora"\nmethod = "lora"\ntrain = "train.jsonl"\n'
@@ -19,12 +19,12 @@ def read(tmp_path: Path, text: str) -> Recipe:
 
 def test_a_short_recipe_has_defaults_and_its_data_beside_it(tmp_path: Path) -> None:
     recipe = read(tmp_path, LORA)
-    assert recipe.train == tmp_path.resolve() / "train.jsonl"
+    assert recipe.train == (tmp_path.resolve() / "train.jsonl",)
     assert (recipe.lora.rank, recipe.lora.target, recipe.epochs, recipe.index) == (16, "all-linear", 1, None)
 
 
 def test_an_absolute_data_path_stays(tmp_path: Path) -> None:
-    assert read(tmp_path, LORA.replace("train.jsonl", "/data/train.jsonl")).train == Path("/data/train.jsonl")
+    assert read(tmp_path, LORA.replace("train.jsonl", "/data/train.jsonl")).train == (Path("/data/train.jsonl"),)
 
 
 def test_the_recipe_as_written_comes_along(tmp_path: Path) -> None:
@@ -33,13 +33,28 @@ def test_the_recipe_as_written_comes_along(tmp_path: Path) -> None:
     assert written == {"name": "support-lora", "method": "lora", "train": "train.jsonl", "lora": {"rank": 4}}
 
 
+def test_several_files_are_all_beside_the_recipe(tmp_path: Path) -> None:
+    recipe = read(tmp_path, LORA.replace('"train.jsonl"', '["a.jsonl", "b.csv"]') + 'heldout = "c.jsonl"\n')
+    here = tmp_path.resolve()
+    assert (recipe.train, recipe.heldout) == ((here / "a.jsonl", here / "b.csv"), (here / "c.jsonl",))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_section_of_its_own_and_a_usual_learning_rate(tmp_path: Path, method: Method) -> None:
+    recipe = read(tmp_path, LORA.replace('"lora"', f'"{method}"'))
+    assert method in Recipe.model_fields
+    assert recipe.rate == RATES[method][1]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         (LORA + "lerning_rate = 1\n", "did you mean 'learning_rate'"),
         (LORA + "[lora]\nranks = 4\n", "unknown field 'ranks'; did you mean 'rank'"),
         (LORA.replace("name", "nmae"), "did you mean 'name'"),
-        (LORA.replace('"lora"', '"dora"'), "method: Input should be 'lora' or 'prompt_tuning'"),
+        (LORA.replace('"lora"', '"lore"'), "unknown method 'lore'; did you mean 'lora'"),
+        (LORA.replace('"lora"', '"partial"') + '[partial]\nlayers = 2\npatterns = ["*"]\n', "say either layers = 8"),
+        (LORA + 'passages = "gold"\n', "need an index"),
         (LORA.replace("support-lora", "base"), "reserved word"),
         (LORA.replace("support-lora", "Support Lora"), "not a legal name"),
         (LORA.replace('name = "support-lora"\n', ""), "name: Field required"),
