@@ -9,13 +9,11 @@ import hashlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -24,9 +22,9 @@ import httpx
 import pytest
 
 from indexer.store import Indexes
-from ragtune.home import live
 from ragtune.store import Database
 from tests.index_work import content
+from tests.killable import killable_service
 from tests.tiny import save_tiny
 from tests.whole_index import NOTHING, check_whole, stamp_of
 
@@ -155,35 +153,6 @@ class Visitor:
         return answer
 
 
-@contextmanager
-def service(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A service on the folder's home, ready; it is killed at the end."""
-    environment = os.environ | {
-        "RAGTUNE_HOME": str(folder / "home"),
-        "RAGTUNE_BASE_MODEL": str(folder / "tiny"),
-        "RAGTUNE_DOCUMENT_ROOTS": str(folder / "docs"),
-        "RAGTUNE_THREADS": "1",
-    }
-    command = [sys.executable, "-P", "-m", "ragtune", "serve", "--port", "0"]
-    with (folder / "log").open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-        try:
-            yield ready(folder / "home", process), process
-        finally:
-            process.kill()
-            process.wait(60)
-
-
-def ready(home: Path, process: "subprocess.Popen[bytes]") -> str:
-    for _ in range(2400):
-        assert process.poll() is None, "the server did not start"
-        with suppress(httpx.TransportError):
-            if (server := live(home)) and httpx.get(f"{server.url}/readyz").status_code == httpx.codes.OK:
-                return server.url
-        time.sleep(0.05)
-    raise TimeoutError("the server did not become ready")
-
-
 def kill_workers(home: Path) -> int:
     """Kill whoever builds in this home; how many there were."""
     killed = 0
@@ -270,7 +239,7 @@ def test_after_kill_9_of_a_service_or_its_worker_an_index_shows_what_was_acknowl
     (folder / "docs").mkdir()
     draw, known, versions, killed = random.Random(0), Known(folder / "docs"), [], 0
     for number in range(ROUNDS):
-        with service(folder) as (url, process):
+        with killable_service(folder, document_roots=folder / "docs") as (url, process):
             versions.append(check(url, folder / "home", known))
             visitors = [Visitor(url, known, random.Random(2 * number + one)) for one in range(2)]
             works = (visitors[0].upload_for_ever, visitors[1].build_for_ever)
@@ -287,7 +256,7 @@ def test_after_kill_9_of_a_service_or_its_worker_an_index_shows_what_was_acknowl
             for thread in threads:
                 thread.join(60)
                 assert not thread.is_alive()
-    with service(folder) as (url, _):
+    with killable_service(folder, document_roots=folder / "docs") as (url, _):
         versions.append(check(url, folder / "home", known))
     print(f"{ROUNDS} kills, {killed} of workers, {dict(known.done)}; up to {max(versions)} versions")
     assert known.done["waited 200"] and known.done["build 200"] and max(versions) > 1

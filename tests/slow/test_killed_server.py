@@ -7,12 +7,9 @@ each name is answered, and nothing half-made is there.
 import os
 import random
 import shutil
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -21,10 +18,10 @@ import pytest
 from adapters.content import check_content
 from adapters.manifest import AdapterManifest
 from ragtune.errors import UnknownName
-from ragtune.home import live
 from ragtune.store import Database
 from ragtune.versions import Versions
 from tests.equivalence.harness import ADAPTERS, make_adapter, make_checkpoint
+from tests.killable import killable_service
 from tests.tiny import save_tiny, tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -43,35 +40,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             make = make_adapter if kind in ADAPTERS else make_checkpoint
             make(tiny_model(), kind, folder / "made" / f"{kind}-{number}", scale)
     return folder
-
-
-@contextmanager
-def service(folder: Path, log: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A service on the folder's home, ready; whatever is left of it is killed at the end."""
-    environment = os.environ | {
-        "RAGTUNE_HOME": str(folder / "home"),
-        "RAGTUNE_BASE_MODEL": str(folder / "tiny"),
-        "RAGTUNE_ADAPTER_ROOTS": str(folder / "made"),
-        "RAGTUNE_THREADS": "1",
-    }
-    command = [sys.executable, "-P", "-m", "ragtune", "serve", "--port", "0"]
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-        try:
-            yield ready(folder / "home", process), process
-        finally:
-            process.kill()
-            process.wait(60)
-
-
-def ready(home: Path, process: "subprocess.Popen[bytes]") -> str:
-    for _ in range(1200):
-        assert process.poll() is None, "the server did not start"
-        with suppress(httpx.TransportError):
-            if (server := live(home)) and httpx.get(f"{server.url}/readyz").status_code == 200:
-                return server.url
-        time.sleep(0.05)
-    raise TimeoutError("the server did not become ready")
 
 
 def work(url: str, folder: Path, seed: int, done: list[str]) -> None:
@@ -123,10 +91,10 @@ def check(url: str, home: Path) -> int:
     return len(found)
 
 
-def test_after_kill_9_at_any_moment_a_service_shows_only_what_is_whole(folder: Path, tmp_path: Path) -> None:
+def test_after_kill_9_at_any_moment_a_service_shows_only_what_is_whole(folder: Path) -> None:
     chance, done, versions = random.Random(0), [], []
     for seed in range(ROUNDS):
-        with service(folder, tmp_path / "log") as (url, process):
+        with killable_service(folder, adapter_roots=folder / "made") as (url, process):
             versions.append(check(url, folder / "home"))
             worker = threading.Thread(target=work, args=(url, folder, seed, done))
             worker.start()
@@ -134,7 +102,7 @@ def test_after_kill_9_at_any_moment_a_service_shows_only_what_is_whole(folder: P
             process.kill()
             worker.join(60)
             assert not worker.is_alive()
-    with service(folder, tmp_path / "log") as (url, _):
+    with killable_service(folder, adapter_roots=folder / "made") as (url, _):
         versions.append(check(url, folder / "home"))
     kinds = {what: sum(line.startswith(what) for line in done) for what in ("put 200", "alias 200", "rollback 200")}
     print(f"{ROUNDS} kills, {len(done)} changes ({kinds}), up to {max(versions)} versions")
