@@ -84,6 +84,14 @@ class Meter:
         )
 
 
+def machine(spent: Spent, threads: int) -> str:
+    """What the run ran on, for its bill: processors, threads, GPU, and whether the peak of memory is only known of the
+    whole process."""
+    gpu = "no GPU" if spent.gpu_seconds is None else torch.cuda.get_device_name()
+    peak = "; peak memory since the process began" if spent.peak_of_process else ""
+    return f"{os.cpu_count()} processors, {threads} threads, {gpu}{peak}"
+
+
 def _added(before: float | None, now: float | None) -> float | None:
     return None if before is None and now is None else (before or 0.0) + (now or 0.0)
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from adapters.meter import Meter, Spent
+from adapters.meter import Meter, Spent, machine
 
 BUSY = "import time\nwhile time.process_time() < 0.3: pass"
 
@@ -68,3 +68,8 @@ def test_a_run_that_goes_on_adds_to_what_was_used_before() -> None:
 def test_the_price_is_wall_time_at_the_hourly_rate() -> None:
     assert Spent(wall_seconds=1800).price(3.0) == 1.5
     assert Spent(wall_seconds=1800).price(None) is None
+
+
+def test_the_machine_is_named_and_that_only_the_peak_of_the_process_is_known() -> None:
+    assert machine(Spent(), 2).endswith("processors, 2 threads, no GPU")
+    assert machine(Spent(peak_of_process=True), 2).endswith("no GPU; peak memory since the process began")
