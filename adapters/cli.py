@@ -194,6 +194,36 @@ def export_(ref: str, target: Path, as_json: bool) -> None:
         show(f"exported {version} to {target}: {', '.join(files)}")
 
 
+@adapter.command("bill")
+@click.argument("ref", metavar="NAME[@VERSION]")
+@as_json_option
+@click.option("--markdown", is_flag=True, help="Print the whole page, with files and hashes, as Markdown.")
+def bill_(ref: str, as_json: bool, markdown: bool) -> None:
+    """What training an adapter cost, what it reached, and whether it overfits or forgets.
+
+    \b
+    Example:  ragtune adapter bill support-lora
+              ragtune adapter bill support-lora@2 --markdown > bill.md
+
+    The loss as a plot is in the folder of the training's run, in runs/ of RAGTUNE_HOME.
+    """
+    from adapters.bill import bill_rows
+    from adapters.bill_page import bill_page
+
+    if as_json and markdown:
+        raise click.UsageError("say either --json or --markdown")
+    version = _versions().resolve(Ref.parse(ref, "adapter"))
+    record = version.manifest.training
+    if as_json:
+        print_json({"version": str(version), "training": record})
+    elif record is None:
+        say(f"{version} has no bill: it was added without a record of its training")
+    elif markdown:
+        show(bill_page(record, version.folder, str(version)).removesuffix("\n"))
+    else:
+        print_table(("", ""), bill_rows(record), title=f"Bill of {version}")
+
+
 @adapter.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -41,6 +41,10 @@ class Settings(BaseModel):
         default=0, ge=0, description="torch threads of the engine; 0 means all cores, each bound to one"
     )
 
+    hourly_rate: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="price of an hour of this machine, in whatever currency"
+    )
+
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535)
     allowed_hosts: tuple[str, ...] = Field(default=(), description="further Host names accepted, comma separated")

@@ -1,6 +1,7 @@
 """`ragtune adapter add` and `export` on a tiny base model: from archives, and back to what plain PEFT loads."""
 
 import json
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -11,7 +12,8 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 
 from adapters.export import export
-from adapters.manifest import AdapterManifest
+from adapters.fingerprint import fingerprint_of
+from adapters.manifest import AdapterManifest, Bill, TrainingRecord
 from ragtune.cli import main
 from ragtune.errors import InvalidRequest
 from ragtune.mode import Ref
@@ -161,3 +163,79 @@ def test_an_export_that_fails_midway_leaves_nothing(ragtune: Shell, place: Path,
         with pytest.raises(InvalidRequest, match=r"cannot write .*; nothing was written"):
             export(version, target)
         assert list(out.iterdir()) == []
+
+
+@pytest.fixture
+def billed(place: Path, tmp_path: Path) -> TrainingRecord:
+    """`my-lora` in `tmp_path`, with a record of its training and a bill."""
+    shutil.copytree(place / "my-lora", tmp_path / "billed")
+    record = TrainingRecord(
+        base_fingerprint=fingerprint_of(place / "tiny", tmp_path / "cache"),
+        base_id="tiny",
+        method="lora",
+        recipe={"name": "my-lora", "method": "lora"},
+        data_sha256="d",
+        rendering_hash="e",
+        template=None,
+        index=None,
+        seconds=60,
+        steps=9,
+        examples=12,
+        tokens=300,
+        trainable_parameters=100,
+        final_loss=0.2,
+        bill=Bill(
+            wall_seconds=63,
+            cpu_seconds=100,
+            peak_memory=1_000_000,
+            tokens=300,
+            answer_tokens=30,
+            tokens_per_second=5,
+            trainable_parameters=100,
+            total_parameters=1000,
+            artifact_bytes=400,
+            learning_rate=1e-3,
+            best_step=9,
+            train_loss=0.2,
+            validation_loss=0.6,
+        ),
+        versions={"peft": "0.21.2"},
+        created="2026-01-02T03:04:05+00:00",
+    )
+    record.write(tmp_path / "billed")
+    return record
+
+
+def test_the_bill_of_a_version_is_shown_as_a_table_a_page_and_json(
+    ragtune: Shell, tmp_path: Path, billed: TrainingRecord
+) -> None:
+    ragtune("adapter", "add", "my-lora", tmp_path / "billed")
+    code, table, _ = ragtune("adapter", "bill", "my-lora")
+    assert code == 0
+    assert "Bill of my-lora@1" in table and "1 min 3 s" in table and "overfits" in table
+
+    code, page, _ = ragtune("adapter", "bill", "my-lora@1", "--markdown")
+    assert code == 0
+    assert page.startswith("# Bill of my-lora@1\n") and "| adapter\\_model.safetensors |" in page
+
+    code, document, _ = ragtune("adapter", "bill", "my-lora", "--json")
+    assert code == 0
+    assert json.loads(document) == {"version": "my-lora@1", "training": billed.model_dump(mode="json")}
+
+
+def test_a_version_without_a_bill_says_so(ragtune: Shell, place: Path, tmp_path: Path, billed: TrainingRecord) -> None:
+    ragtune("adapter", "add", "other", place / "my-soft")
+    code, out, err = ragtune("adapter", "bill", "other")
+    assert (code, out) == (0, "") and "other@1 has no bill: it was added without a record of its training" in err
+    assert json.loads(ragtune("adapter", "bill", "other", "--json")[1]) == {"version": "other@1", "training": None}
+
+    billed.model_copy(update={"bill": None}).write(tmp_path / "billed")
+    ragtune("adapter", "add", "old", tmp_path / "billed")
+    assert "none: it was trained before there were bills" in ragtune("adapter", "bill", "old")[1]
+
+
+def test_a_bill_is_asked_for_in_one_form_and_of_a_name_that_exists(ragtune: Shell, place: Path) -> None:
+    ragtune("adapter", "add", "my-lora", place / "my-lora")
+    assert ragtune("adapter", "bill", "my-lora", "--json", "--markdown")[0] == 2
+    code, _, err = ragtune("adapter", "bill", "my-lra")
+    assert code == 1 and "did you mean 'my-lora'" in err

@@ -50,7 +50,14 @@ def test_a_misspelt_key_of_the_file_fails_and_names_the_one_that_was_meant(file:
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("RAGTUNE_PORT", "65536"), ("RAGTUNE_PORT", "http"), ("RAGTUNE_DEVICE", "tpu"), ("RAGTUNE_DEADLINE", "0")],
+    [
+        ("RAGTUNE_PORT", "65536"),
+        ("RAGTUNE_PORT", "http"),
+        ("RAGTUNE_DEVICE", "tpu"),
+        ("RAGTUNE_DEADLINE", "0"),
+        ("RAGTUNE_HOURLY_RATE", "-1"),
+        ("RAGTUNE_HOURLY_RATE", "nan"),
+    ],
 )
 def test_a_value_that_does_not_fit_is_shown_with_the_name_of_its_setting(variable: str, value: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
