@@ -28,6 +28,7 @@ class Item:
     id: str
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
+    task: str = "default"
 
     @property
     def length(self) -> int:

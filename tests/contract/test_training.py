@@ -4,28 +4,24 @@ On tiny models of every family; one token a byte.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner
 from peft import PeftModel
 from safetensors import safe_open
-from torch import Tensor
-from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from adapters.base_model import BaseModelInfo, describe
+from adapters.answer_loss import task_losses, together
+from adapters.base_model import describe
 from adapters.cli import train as train_command
 from adapters.dataset import Item, render_all
 from adapters.manifest import AdapterManifest
 from adapters.recipe import LoraOptions, PromptTuningOptions, Recipe
 from adapters.registry import Adapters
-from adapters.techniques import load_base, wrap
 from adapters.tokenizer import load_tokenizer
 from adapters.train import mode_of, train_from_file
-from adapters.training_loop import batch_loss, plan
+from adapters.training_loop import plan
 from indexer.record import Found
 from indexer.retriever import Retriever
 from indexer.search import Search
@@ -51,7 +47,7 @@ from service.rebuilding import Rebuilding
 from service.working import Workers
 from tests.fakes import EchoEngine, LetterEmbedder, ThreadPreparer
 from tests.small_index import build_index
-from tests.tiny import FAMILIES, save_tiny
+from tests.tiny import save_tiny
 
 PAD = 2
 LORA = 'name = "short"\nmethod = "lora"\ntrain = "train.jsonl"\nlearning_rate = 2e-2\nepochs = 5\nbatch_tokens = 100\n'
@@ -59,11 +55,6 @@ SOFT = (
     'name = "soft"\nmethod = "prompt_tuning"\ntrain = "train.jsonl"\nlearning_rate = 2e-1\nepochs = 5\n'
     'batch_tokens = 100\n[prompt_tuning]\nvirtual_tokens = 4\ninit_text = "Be brief."\n'
 )
-BATCH = [
-    Item("a", (5, 9, 30, 31, 7), (40, 41, PAD)),
-    Item("b", (11, 12, 13), (50, PAD)),
-    Item("c", tuple(range(60, 90)), (91, 92, 93, PAD)),
-]
 
 
 @pytest.fixture
@@ -87,59 +78,9 @@ def recipe(method: str, **fields: object) -> Recipe:
     return Recipe.model_validate({"name": "x", "method": method, "train": "x", **own, **fields})
 
 
-def wrapped(folder: Path, family: str, method: str) -> tuple[PeftModel, BaseModelInfo]:
-    """A PEFT model to train, moved off its neutral start."""
-    base = describe(save_tiny(folder / family, family), folder / "cache", family)
-    model = wrap(load_base(base, packed=True), recipe(method), base)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
-    return model.train(), base
-
-
-def plain_loss(model: PreTrainedModel, virtual: Tensor | None, items: Sequence[Item]) -> Tensor:
-    """Each item alone, unpadded, all logits computed, the answer's picked out; `virtual` (p, hidden) put before it."""
-    losses = []
-    for item in items:
-        embedded = model.get_input_embeddings()(torch.tensor([[*item.prompt, *item.answer]]))
-        if virtual is not None:
-            embedded = torch.cat([virtual[None], embedded], dim=1)
-        logits = model(inputs_embeds=embedded, use_cache=False).logits[0]
-        answer = logits[-len(item.answer) - 1 : -1]
-        losses.append(F.cross_entropy(answer, torch.tensor(item.answer), reduction="none"))
-    return torch.cat(losses).mean()
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", ["lora", "prompt_tuning"])
-def test_the_loss_and_its_gradients_are_those_of_full_logits_without_padding(
-    tmp_path: Path, family: str, method: str
-) -> None:
-    model, base = wrapped(tmp_path, family, method)
-    batch_loss(model, BATCH, PAD).backward()
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    ours = [parameter.grad for parameter in learned]
-
-    if method == "lora":
-        expected = plain_loss(model.get_base_model(), None, BATCH)
-    else:
-        plain = AutoModelForCausalLM.from_pretrained(base.folder, attn_implementation="eager").requires_grad_(False)
-        expected = plain_loss(plain, learned[0], BATCH)
-    torch.testing.assert_close(batch_loss(model, BATCH, PAD), expected, atol=1e-4, rtol=1e-4)
-    for mine, theirs in zip(ours, torch.autograd.grad(expected, learned), strict=True):
-        torch.testing.assert_close(mine, theirs, atol=2e-4, rtol=1e-3)
-
-
-def test_logits_are_computed_only_where_some_answer_needs_them(tmp_path: Path) -> None:
-    for method in ("lora", "prompt_tuning"):
-        model, _ = wrapped(tmp_path / method, "llama", method)
-        seen: list[int] = []
-        head = model.get_base_model().get_output_embeddings()
-        head.register_forward_hook(lambda _module, inputs, _output, seen=seen: seen.append(inputs[0].shape[1]))
-        batch_loss(model, BATCH, PAD)
-        assert seen == [9]  # 4 to 6, 2 to 3 and 29 to 32
+def mean_loss(model: PreTrainedModel | PeftModel, items: list[Item]) -> float:
+    """Of all tokens of all answers."""
+    return together(list(task_losses(model, items, PAD, 1000).values())).mean
 
 
 @pytest.mark.parametrize("text", [LORA, SOFT], ids=["lora", "prompt_tuning"])
@@ -156,9 +97,8 @@ def test_training_publishes_an_adapter_that_plain_peft_loads_and_that_has_learne
     plain = AutoModelForCausalLM.from_pretrained(settings.base_model)
     asked = [Example(id="new", query="77 + 77?", answers=("yes",))]
     items = render_all(asked, Template(), load_tokenizer(Path(settings.base_model)), None, 0, 1000).items
-    with torch.no_grad():
-        before = plain_loss(plain, None, items)
-        after = batch_loss(PeftModel.from_pretrained(plain, version.folder).eval(), items, PAD)
+    before = mean_loss(plain, items)
+    after = mean_loss(PeftModel.from_pretrained(plain, version.folder), items)
     assert after < 0.8 * before
 
     written = (version.folder / "adapter_config.json").read_text()
@@ -185,9 +125,13 @@ def test_only_the_last_layers_are_trained_if_the_recipe_says_so(tmp_path: Path, 
 def test_max_steps_and_parts_of_epochs_end_a_training(tmp_path: Path) -> None:
     items = [Item(str(n), (5,) * 9, (PAD,)) for n in range(100)]
     whole = plan(items, recipe("lora", batch_tokens=100))
-    assert len(whole) == 11  # of 64 and 36 items, ten a batch
+    assert len(whole) == 11 and {len(step) for step in whole} == {1}  # of 64 and 36 items, ten a batch
     assert plan(items, recipe("lora", batch_tokens=100, max_steps=5)) == whole[:5]
     assert len(plan(items, recipe("lora", batch_tokens=100, epochs=0.5))) == 6
+    four = plan(items, recipe("lora", batch_tokens=100, accumulate=4))
+    assert [len(step) for step in four] == [4, 4, 3] and [batch for step in four for batch in step] == [
+        s[0] for s in whole
+    ]
     twice = plan(items, recipe("lora", batch_tokens=100, epochs=2))
     assert twice[:11] == whole and twice[11:] != whole
 

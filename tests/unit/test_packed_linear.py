@@ -43,3 +43,22 @@ def test_packing_a_model_keeps_names_weights_and_output() -> None:
     assert pack_frozen(model) == 2
     assert list(model.state_dict()) == names
     torch.testing.assert_close(model(x), expected, atol=1e-6, rtol=1e-5)
+
+
+@needs_onednn
+def test_a_packed_layer_holds_no_second_copy_unless_it_is_to_and_unpacks_to_the_same() -> None:
+    linear = nn.Linear(48, 80)
+    original = linear.weight.detach().clone()
+    frozen, keeping = FrozenLinear.of(linear), FrozenLinear.of(linear, keep_weight=True)
+    assert frozen.weight.shape == (80, 48) and frozen.weight.untyped_storage().nbytes() == 4
+    assert frozen.weight.isnan().all()  # whoever reads it by mistake will notice
+    assert torch.equal(keeping.weight, original) and torch.equal(frozen.dense(), original)
+
+
+@needs_onednn
+def test_layers_that_learn_and_those_below_every_gradient_are_left_as_they_are() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4), nn.Linear(4, 4)).requires_grad_(False)
+    model[1].requires_grad_(True)
+    assert pack_frozen(model) == 3 and type(model[1]) is nn.Linear
+    model(torch.randn(5, 8)).sum().backward()
+    assert ["transposed" in vars(layer) for layer in model] == [False, False, True, True]

@@ -1,0 +1,63 @@
+"""Whether what was saved is what was trained: loaded again by its own library, it has the same loss, and it answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from adapters.answer_loss import task_losses, together
+from adapters.dataset import Item
+from adapters.techniques.trainee import Model, Trainee
+from ragtune.errors import RefusedArtifact
+
+_TOLERANCE = 1e-3  # nats; the trained and the loaded loss differ by rounding only
+_ITEMS = 4  # looked at
+_PROMPTS = 2  # answered
+_MOST = 8  # tokens of an answer: enough to compare with what the engine says
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prompt, and the greedy answer of the model as its own library loads it; without the token that ends it."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+def check_saved(
+    trainee: Trainee, folder: Path, items: Sequence[Item], pad: int, ends: Sequence[int]
+) -> tuple[Answered, ...]:
+    """Answers to the prompts of the first few `items`, at most `_MOST` tokens each; a token of `ends` ends one.
+
+    Raises RefusedArtifact if the saved model has another loss than the trained one, or answers nothing.
+    """
+    few = items[:_ITEMS]
+    loaded = trainee.files.reload(folder)
+    was, now = (_loss(model, few, pad) for model in (trainee.model, loaded))
+    if not abs(was - now) <= _TOLERANCE:  # so written, it catches losses that are no numbers, too
+        raise RefusedArtifact(f"the saved adapter has loss {now:.4f} where the trained one has {was:.4f}")
+    plain = trainee.files.plain(folder) if trainee.files.quantised else loaded
+    prompts = list(dict.fromkeys(item.prompt for item in few))[:_PROMPTS]
+    return tuple(Answered(prompt, _answer(plain, prompt, pad, ends)) for prompt in prompts)
+
+
+def _loss(model: Model, items: Sequence[Item], pad: int) -> float:
+    return together(list(task_losses(model, items, pad, batch_tokens=1).values())).mean
+
+
+def _answer(model: Model, prompt: Sequence[int], pad: int, ends: Sequence[int]) -> tuple[int, ...]:
+    ids = torch.tensor([prompt], device=model.device)
+    with torch.inference_mode():
+        written = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=_MOST,
+            do_sample=False,
+            eos_token_id=list(ends),
+            pad_token_id=pad,
+        )[0, len(prompt) :].tolist()
+    answer = tuple(token for token in written if token not in ends)
+    if not answer:
+        raise RefusedArtifact("the trained model ends its answer before it has begun; look at the answers in the data")
+    return answer

@@ -1,0 +1,87 @@
+"""Trainings of tiny models, by every technique, that take a second."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from adapters.base_model import BaseModelInfo, describe
+from adapters.dataset import Item
+from adapters.learning import learn
+from adapters.learning_state import StateFile
+from adapters.recipe import METHODS, Recipe
+from adapters.techniques import begin
+from adapters.techniques.trainee import Trainee
+from adapters.training_loop import Plan, plan
+from tests.tiny import save_tiny
+
+PAD = 2
+EVERY = [method for method in METHODS if method != "qlora"]  # which needs a GPU
+OPTIONS: Mapping[str, Mapping[str, object]] = {
+    "partial": {"layers": 2},
+    "lora": {"rank": 4, "dropout": 0.1},
+    "dora": {"rank": 4, "rslora": True},
+    "prompt_tuning": {"virtual_tokens": 4, "init_text": "Be brief."},
+    "p_tuning": {"virtual_tokens": 4, "encoder": "lstm"},
+    "prefix_tuning": {"virtual_tokens": 4, "projection": True},
+}
+TASKS = ("sums", "words")
+
+
+def recipe(method: str, **fields: object) -> Recipe:
+    """A short one with the options above, unless its section is among the `fields`."""
+    own = {method: OPTIONS.get(method, {}), "batch_tokens": 60, "validation_share": 0}
+    return Recipe.model_validate({"name": "x", "method": method, "train": "x", **own, **fields})
+
+
+def base_in(folder: Path, family: str = "llama") -> BaseModelInfo:
+    """A tiny base model of this family, saved once."""
+    place = folder / family
+    return describe(place if place.exists() else save_tiny(place, family), folder / "cache", family)
+
+
+def items(count: int = 24, start: int = 0) -> list[Item]:
+    """Examples of two tasks, of different lengths, whose answers follow from their prompts."""
+    made = []
+    for n in range(start, start + count):
+        prompt = tuple(40 + (n * k) % 90 for k in range(1, 4 + n % 5))
+        made.append(Item(str(n), prompt, (prompt[0], 200 + n % 2, PAD), TASKS[n % 3 // 2]))
+    return made
+
+
+def moved(trainee: Trainee, by: float = 0.1) -> Trainee:
+    """Off its neutral start, where half of what is learned has no gradient yet."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in trainee.learned.values():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=by)
+    return trainee
+
+
+def steps(of: Recipe, count: int = 8) -> Plan:
+    """The first few steps of a training on `items`."""
+    return plan(items(), of.model_copy(update={"epochs": 9, "max_steps": count}))
+
+
+def silent(_stage: str, _done: int, _total: int, _figures: Mapping[str, float]) -> None:
+    """Nobody is watching."""
+
+
+def main() -> None:
+    """`python -m tests.tiny_training FOLDER METHOD`: train slowly, saying each step, so that it can be killed."""
+    folder, method = Path(sys.argv[1]), sys.argv[2]
+    torch.set_num_threads(1)
+    wanted = recipe(method, checkpoint_every=2)
+
+    def watch(_stage: str, done: int, _total: int, _figures: Mapping[str, float]) -> None:
+        print(done, flush=True)
+        time.sleep(0.2)
+
+    trainee = begin(wanted, base_in(folder))
+    learn(trainee, steps(wanted), items(4, 90), wanted, pad=PAD, watch=watch, states=StateFile(folder / "run", "same"))
+
+
+if __name__ == "__main__":
+    main()
