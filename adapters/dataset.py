@@ -3,7 +3,7 @@ is served."""
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,6 @@ from ragtune.wire import Passage
 
 Search = Callable[[str], Sequence[Found]]
 
-_WINDOW = 64  # items sorted by length together: enough for even batches, few enough to keep the order random
-
 
 @dataclass(frozen=True)
 class Item:
@@ -28,6 +26,7 @@ class Item:
     id: str
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
+    task: str = "default"
 
     @property
     def length(self) -> int:
@@ -83,30 +82,6 @@ def render_all(
             f"{len(rendered.unsupported)} have an answer that no retrieved passage contains"
         )
     return rendered
-
-
-def batches(items: Sequence[Item], batch_tokens: int, seed: str) -> list[list[Item]]:
-    """One epoch in an order drawn by `seed`, in batches of like length, so that little is padded.
-
-    A batch takes at most `batch_tokens` tokens once padded, or is a single longer item.
-    """
-    chance = random.Random(seed)
-    order = list(items)
-    chance.shuffle(order)
-    windows = (order[at : at + _WINDOW] for at in range(0, len(order), _WINDOW))
-    made = [batch for window in windows for batch in _filled(sorted(window, key=lambda i: i.length), batch_tokens)]
-    chance.shuffle(made)
-    return made
-
-
-def _filled(by_length: Sequence[Item], batch_tokens: int) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    for item in by_length:  # the longest so far, so it decides the padded size
-        if batch and (len(batch) + 1) * item.length > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(item)
-    yield batch
 
 
 def data_hash(items: Sequence[Item]) -> str:

@@ -16,7 +16,8 @@ from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapters.dataset import Item, batches
+from adapters.dataset import Item
+from adapters.mixing import batches
 from adapters.recipe import Recipe
 from ragtune.errors import RefusedArtifact
 

@@ -1,14 +1,11 @@
 """From examples to token ids and batches, with a tokenizer of one token a byte."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from adapters.dataset import Item, batches, data_hash, render_all, select
+from adapters.dataset import Item, data_hash, render_all, select
 from adapters.tokenizer import Tokenizer
 from indexer.record import Found
 from ragtune.errors import RefusedArtifact
@@ -32,10 +29,6 @@ def example(number: int, answer: str = "26 months", **fields: object) -> Example
 
 def passage(text: str) -> Found:
     return Found(id="p", document="a.md", heading=["Warranty"], text=text, start=0, end=len(text), score=1.0)
-
-
-def items(lengths: Sequence[int]) -> list[Item]:
-    return [Item(str(number), (5,) * (length - 1), (END_OF_TURN,)) for number, length in enumerate(lengths)]
 
 
 def test_the_prompt_is_what_the_service_renders_and_the_answer_ends_the_turn(tokenizer: Tokenizer) -> None:
@@ -91,21 +84,6 @@ def test_selection_takes_one_task_and_a_share_drawn_by_the_seed(tmp_path: Path) 
     assert len(select(path, None, None, seed=1)) == 40
     with pytest.raises(RefusedArtifact, match="no example of task 'c'"):
         select(path, "c", None, seed=1)
-
-
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=200), st.integers(1, 1000), st.text(max_size=3))
-def test_every_item_is_in_one_batch_and_no_batch_of_several_exceeds_its_tokens(
-    lengths: list[int], batch_tokens: int, seed: str
-) -> None:
-    made = batches(items(lengths), batch_tokens, seed)
-    assert sorted(int(item.id) for batch in made for item in batch) == list(range(len(lengths)))
-    for batch in made:
-        assert len(batch) == 1 or len(batch) * max(item.length for item in batch) <= batch_tokens
-    assert made == batches(items(lengths), batch_tokens, seed)
-
-
-def test_another_seed_gives_another_order() -> None:
-    assert batches(items(range(1, 60)), 200, "0") != batches(items(range(1, 60)), 200, "1")
 
 
 def test_the_data_hash_changes_with_any_token() -> None:
