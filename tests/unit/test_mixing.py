@@ -94,7 +94,7 @@ def test_shares_are_by_size_its_root_or_equal_times_the_weights() -> None:
 
 
 def test_a_weight_of_an_unknown_task_is_refused_with_the_near_one() -> None:
-    with pytest.raises(RefusedArtifact, match="weights: unknown task .sumz.; did you mean .sums."):
+    with pytest.raises(RefusedArtifact, match=r"weights: unknown task .sumz.; did you mean .sums.\?"):
         plan(of_tasks(sums=3, words=3), recipe(weights={"sumz": 2}))
 
 
