@@ -15,8 +15,9 @@ from ragtune.examples import Example
 from ragtune.terminal import say, say_table
 
 NEAR = 0.8
+TRAINED = "train"  # the set that nothing else may share
 _SHOWN = 3  # pairs of each kind
-_WIDTH = 60  # characters of a text that are shown
+_WIDTH = 100  # characters of a text that are shown
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Overlap:
 
     @property
     def leaks(self) -> bool:
-        """Whether figures on the second set would say more than is true."""
-        return self.first != self.second and bool(self.counts["exact"] or self.counts["near"])
+        """Whether figures on the second set would say more than is true, as it was trained on."""
+        return self.first == TRAINED != self.second and bool(self.counts["exact"] or self.counts["near"])
 
     def __str__(self) -> str:
         found = f"{self.counts['exact']:,} exact and {self.counts['near']:,} near duplicates"
@@ -85,10 +86,10 @@ class Duplicates:
                 say_table(("", f"in {found.first}", f"in {found.second}", "answer"), rows)
 
 
-def find_duplicates(sets: Mapping[str, Sequence[Example]], within: str = "train") -> Duplicates:
-    """Compare every two sets of examples, in their order, and the one called `within` with itself."""
+def find_duplicates(sets: Mapping[str, Sequence[Example]]) -> Duplicates:
+    """Compare every two sets of examples, in their order, and the one called `train` with itself."""
     filled = [name for name, examples in sets.items() if examples]
-    compared = [(a, b) for a, b in combinations_with_replacement(filled, 2) if a != b or a == within]
+    compared = [(a, b) for a, b in combinations_with_replacement(filled, 2) if a != b or a == TRAINED]
     return Duplicates(tuple(_overlap(a, b, sets[a], sets[b]) for a, b in compared))
 
 

@@ -58,6 +58,12 @@ def test_every_two_sets_are_compared_and_of_one_set_only_what_is_trained_on() ->
     assert not any(overlap.leaks for overlap in found.overlaps)
 
 
+def test_what_validation_and_held_out_files_share_is_counted_and_no_leak_of_what_is_trained_on() -> None:
+    found = find_duplicates({"train": [example("a")], "validation": [example("b")], "held-out": [example("B")]})
+    assert found.counts["validation-held-out exact"] == 1
+    assert not any(overlap.leaks for overlap in found.overlaps)
+
+
 def test_a_leak_is_told_loudly_with_pairs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     train = [example(LONG, "track it"), example("Hello " * 40)]
     leaking = {"validation": [example(NEARLY, "track it")], "held-out": [example("hello " * 40), example("Else")]}
@@ -69,4 +75,4 @@ def test_a_leak_is_told_loudly_with_pairs_side_by_side(capsys: pytest.CaptureFix
     assert "LEAK: of 2 held-out examples, in train: 1 exact and 0 near duplicates" in err
     assert "of 2 held-out examples, in validation: 0 exact and 0 near duplicates\n" in err
     assert f"near │ {LONG} │ {NEARLY} │ track it" in " ".join(err.split())
-    assert "Hello Hello" in err and "Hello " * 12 not in err
+    assert "Hello Hello" in err and "Hello " * 20 not in err

@@ -1,12 +1,15 @@
 """Files of examples: what reads in each format, and that whatever is wrong is named by its place."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from ragtune.errors import RefusedArtifact
-from ragtune.examples import Columns, Example, read_example_file, read_examples
+from ragtune.examples import FORMATS, Columns, Example, read_example_file, read_examples
 from ragtune.prompt import Message
 
 GOOD = '{"id": "k-1", "task": "knowledge", "query": "How long?", "answers": ["2 h"], "gold_documents": ["a.md"]}'
@@ -218,3 +221,21 @@ def test_a_csv_that_cannot_be_read_is_named_by_its_line(
     told = refusal(write(tmp_path, "a.csv", text), Columns(**columns))
     head, _, tail = reason.partition(" ... ")
     assert told.startswith(f"a.csv, {head}") and tail in told
+
+
+PIECES = st.sampled_from(
+    [*'{}[]":,;\t\n\r\0" ', '"messages"', '"data"', "query,answer\n", "a,b\n", "7", "null", GOOD, TALK]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.one_of(st.binary(max_size=40), st.lists(PIECES, max_size=12).map(lambda pieces: "".join(pieces).encode())))
+@example(b"[" * 100_000)
+@example(b"query,answer\n" + b"a" * 200_000 + b",b")
+@example(b'{"data": [{"paragraphs": [{"context": "\\ud800", "qas": []}]}]}')
+def test_whatever_bytes_a_file_holds_it_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    for name in ("a.csv", "a.jsonl", "a.json", "a.txt"):
+        (tmp_path / name).write_bytes(content)
+        for asked in ("auto", *FORMATS):
+            with suppress(RefusedArtifact):
+                assert read_example_file(tmp_path / name, asked).examples
