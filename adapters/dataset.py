@@ -2,23 +2,35 @@
 is served."""
 
 import hashlib
-import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from adapters.tokenizer import Tokenizer
+from adapters.wording import holds
 from indexer.choosing import choose
 from indexer.record import Found
-from ragtune.errors import RefusedArtifact
-from ragtune.examples import Example, read_examples
+from ragtune.errors import IncompatibleParts, InvalidRequest, RefusedArtifact
+from ragtune.examples import UNANSWERABLE, Example
 from ragtune.prompt import Message, render
 from ragtune.template import Template
+from ragtune.terminal import say
 from ragtune.wire import Passage
 
 Search = Callable[[str], Sequence[Found]]
+Watch = Callable[[str, int, int], None]
+"""Told of a stage, how many are done, and of how many; it may raise to end the work."""
 
-_WINDOW = 64  # items sorted by length together: enough for even batches, few enough to keep the order random
+Reason = Literal["too long", "unsupported", "no gold", "not indexed", "over budget", "no distractor"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+_MEANING: dict[Reason, str] = {
+    "too long": "are longer than max_tokens",
+    "unsupported": "have an answer that stands in none of their passages",
+    "no gold": "name no gold document",
+    "not indexed": "have gold documents of which the index has no passage",
+    "over budget": "have a gold passage that is larger than the budget for passages",
+    "no distractor": "were to do without their gold passage, and no other was found",
+}
 
 
 @dataclass(frozen=True)
@@ -37,21 +49,47 @@ class Item:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """An example that is not trained on."""
+
+    id: str
+    task: str
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An example with its passages, in the order of their numbers. `fewer`: there were not as many as asked for."""
+
+    example: Example
+    passages: Sequence[Passage] = ()
+    fewer: bool = False
+
+
+Choice = Callable[[Example], Shown | Reason]
+"""What is shown with an example, or why it is left out."""
+
+
+@dataclass(frozen=True)
 class Rendered:
-    """Items ready to train on, and the ids of the examples left out, with why."""
+    """Items ready to train on, in the order of their examples, what was left out, and of how many passages lacked."""
 
-    items: list[Item]
-    too_long: list[str]
-    unsupported: list[str]
+    items: list[Item] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    fewer: list[str] = field(default_factory=list)
 
+    def ids(self, reason: Reason) -> list[str]:
+        """The examples left out for this reason."""
+        return [left.id for left in self.left_out if left.reason == reason]
 
-def select(path: Path, task: str | None, limit: int | None, seed: int) -> list[Example]:
-    """The examples of `task`, shuffled by `seed`, at most `limit`. Raises RefusedArtifact if there is none."""
-    examples = [example for example in read_examples(path) if task is None or example.task == task]
-    if not examples:
-        raise RefusedArtifact(f"{path} holds no example of task {task!r}")
-    random.Random(seed).shuffle(examples)
-    return examples[:limit]
+    def show(self) -> None:
+        """Tell a person what was left out."""
+        for reason in REASONS:
+            if ids := self.ids(reason):
+                named = ", ".join(ids[:5]) + (" ..." if len(ids) > 5 else "")
+                say(f"left out: {len(ids)} examples {_MEANING[reason]}: {named}")
+        if self.fewer:
+            say(f"{len(self.fewer)} examples have fewer distractors than asked for: no more were found, or fit")
 
 
 def render_all(
@@ -67,63 +105,84 @@ def render_all(
     Left out and listed: examples longer than `max_tokens`, never cut; and answerable ones whose answer stands in none
     of the retrieved passages, as they would teach the model to make answers up. Raises RefusedArtifact if none is left.
     """
-    rendered = Rendered([], [], [])
-    for example in examples:
-        found = choose(search(example.query), passage_tokens, template, tokenizer) if search else []
-        if search and example.gold_documents and not _supported(example, found):
-            rendered.unsupported.append(example.id)
-            continue
-        item = _item(example, found, template, tokenizer)
-        if item.length > max_tokens:
-            rendered.too_long.append(example.id)
-        else:
-            rendered.items.append(item)
-    if not rendered.items:
-        raise RefusedArtifact(
-            f"no example is left to train on: {len(rendered.too_long)} are longer than {max_tokens} tokens, "
-            f"{len(rendered.unsupported)} have an answer that no retrieved passage contains"
-        )
-    return rendered
+    choice = retrieved(search, passage_tokens, template, tokenizer) if search else closed_book
+    return render_each(examples, choice, template, tokenizer, max_tokens)
 
 
-def batches(items: Sequence[Item], batch_tokens: int, seed: str) -> list[list[Item]]:
-    """One epoch in an order drawn by `seed`, in batches of like length, so that little is padded.
+def closed_book(example: Example) -> Shown:
+    """The example as it would be asked without an index: behind its context, if it has one."""
+    return Shown(example.model_copy(update={"query": example.asked}))
 
-    A batch takes at most `batch_tokens` tokens once padded, or is a single longer item.
+
+def retrieved(search: Search, passage_tokens: int, template: Template, tokenizer: Tokenizer) -> Choice:
+    """The example with passages as they would be retrieved for a request; unsupported if they do not hold its answer,
+    though some document does."""
+
+    def chosen(example: Example) -> Shown | Reason:
+        found = choose(search(example.query), passage_tokens, template, tokenizer)
+        answerable = example.slice != UNANSWERABLE and (example.gold_documents or example.context)
+        if answerable and not any(holds(passage.text, example) for passage in found):
+            return "unsupported"
+        return Shown(example, found)
+
+    return chosen
+
+
+def render_each(
+    examples: Sequence[Example],
+    choice: Choice,
+    template: Template,
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    source: str = "train",
+    watch: Watch | None = None,
+) -> Rendered:
+    """Every example rendered with what `choice` shows of it; `source` is what errors call the examples.
+
+    Raises RefusedArtifact if none is left, and for one that the chat template or the budget for passages refuses.
     """
-    chance = random.Random(seed)
-    order = list(items)
-    chance.shuffle(order)
-    windows = (order[at : at + _WINDOW] for at in range(0, len(order), _WINDOW))
-    made = [batch for window in windows for batch in _filled(sorted(window, key=lambda i: i.length), batch_tokens)]
-    chance.shuffle(made)
-    return made
-
-
-def _filled(by_length: Sequence[Item], batch_tokens: int) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    for item in by_length:  # the longest so far, so it decides the padded size
-        if batch and (len(batch) + 1) * item.length > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(item)
-    yield batch
+    rendered = Rendered()
+    for number, example in enumerate(examples, start=1):
+        try:
+            item = _item(choice(example), template, tokenizer, max_tokens, rendered)
+        except (InvalidRequest, IncompatibleParts) as error:
+            raise RefusedArtifact(f"example {example.id!r}: {error.message}") from error
+        if isinstance(item, Item):
+            rendered.items.append(item)
+        else:
+            rendered.left_out.append(LeftOut(example.id, example.task, item))
+        if watch:
+            watch(f"rendering {source}", number, len(examples))
+    if not rendered.items:
+        counts = {reason: len(rendered.ids(reason)) for reason in REASONS}
+        told = [f"{count} {_meaning(reason, max_tokens)}" for reason, count in counts.items() if count]
+        raise RefusedArtifact(f"{source}: no example is left: {', '.join(told) or 'there was none'}")
+    return rendered
 
 
 def data_hash(items: Sequence[Item]) -> str:
     """SHA-256 over what is trained on, token by token."""
     digest = hashlib.sha256()
     for item in items:
-        digest.update(repr((item.prompt, item.answer)).encode())
+        digest.update(repr((item.task, item.prompt, item.answer)).encode())
     return digest.hexdigest()
 
 
-def _item(example: Example, passages: Sequence[Passage], template: Template, tokenizer: Tokenizer) -> Item:
-    prompt = render([Message(role="user", content=example.query)], passages, template, tokenizer)
-    answer = tokenizer.encode_answer(example.answers[0])
-    return Item(example.id, prompt.token_ids, tuple(answer))
+def _item(
+    shown: Shown | Reason, template: Template, tokenizer: Tokenizer, max_tokens: int, rendered: Rendered
+) -> Item | Reason:
+    if not isinstance(shown, Shown):
+        return shown
+    example = shown.example
+    messages = [*example.history, Message(role="user", content=example.query)]
+    prompt = render(messages, shown.passages, template, tokenizer)
+    item = Item(example.id, prompt.token_ids, tuple(tokenizer.encode_answer(example.answers[0])), example.task)
+    if item.length > max_tokens:
+        return "too long"
+    if shown.fewer:
+        rendered.fewer.append(example.id)
+    return item
 
 
-def _supported(example: Example, passages: Sequence[Passage]) -> bool:
-    text = " ".join(" ".join(passage.text.split()) for passage in passages).lower()
-    return any(" ".join(answer.split()).lower() in text for answer in example.answers)
+def _meaning(reason: Reason, max_tokens: int) -> str:
+    return f"are longer than {max_tokens} tokens (max_tokens)" if reason == "too long" else _MEANING[reason]

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from adapters.dataset import Item
 from adapters.learning import Diverged, Learned, Watch, attempt, learn
 from adapters.manifest import SearchedRate
+from adapters.mixing import plan
 from adapters.recipe import Recipe
 from adapters.techniques.trainee import Trainee
-from adapters.training_loop import Plan, plan
+from adapters.training_loop import Plan
 from ragtune.errors import RefusedArtifact
 
 

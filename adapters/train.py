@@ -18,14 +18,15 @@ from pydantic import JsonValue
 
 from adapters.acceptance import check_saved
 from adapters.base_model import BaseModelInfo, locate_base_model
-from adapters.dataset import Item, Rendered, Search, data_hash, render_all, select
+from adapters.dataset import Item, Rendered, Search, data_hash, render_all
+from adapters.example_files import read_all
 from adapters.learning import learn
 from adapters.manifest import AdapterManifest, TrainingRecord
+from adapters.mixing import plan
 from adapters.recipe import Recipe, read_recipe
 from adapters.registry import Adapters
 from adapters.techniques import begin
 from adapters.tokenizer import Tokenizer, load_tokenizer
-from adapters.training_loop import plan
 from indexer.embedding import load_embedder
 from indexer.record import Found
 from indexer.rerank import load_reranker
@@ -73,7 +74,7 @@ def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
     Raises RefusedArtifact for a recipe, data or training that is no good, UnknownName for an index or a template.
     """
     recipe, written = read_recipe(path)
-    examples = select(recipe.train[0], recipe.task, recipe.limit, recipe.seed)
+    examples = read_all(recipe).train
     database = Database(settings.database)
     base = locate_base_model(settings)
     adapters = Adapters(settings.home, database, base, [settings.runs])
@@ -135,12 +136,7 @@ def _search(
 def _report(rendered: Rendered) -> None:
     lengths = sorted(item.length for item in rendered.items)
     say(f"{len(lengths)} examples, {sum(lengths):,} tokens: median {lengths[len(lengths) // 2]}, longest {lengths[-1]}")
-    for ids, why in (
-        (rendered.too_long, "are longer than max_tokens"),
-        (rendered.unsupported, "have an answer that stands in none of their passages"),
-    ):
-        if ids:
-            say(f"left out: {len(ids)} examples {why}: {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''}")
+    rendered.show()
 
 
 def _train(recipe: Recipe, items: list[Item], base: BaseModelInfo, pad: int, folder: Path, device: str) -> Trained:

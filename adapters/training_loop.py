@@ -7,21 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from adapters.answer_loss import answer_tokens, loss_sum
-from adapters.dataset import Item, batches
+from adapters.dataset import Item
 from adapters.recipe import Recipe
 from adapters.techniques.trainee import Model, Trainee
 
 Batches = Sequence[Sequence[Item]]  # what one optimiser step sees
 Plan = Sequence[Batches]
-
-
-def plan(items: Sequence[Item], recipe: Recipe) -> list[list[list[Item]]]:
-    """The batches of every optimiser step, in order."""
-    epochs = math.ceil(recipe.epochs)
-    made = [batch for e in range(epochs) for batch in batches(items, recipe.batch_tokens, f"{recipe.seed}/{e}")]
-    steps = [made[at : at + recipe.accumulate] for at in range(0, len(made), recipe.accumulate)]
-    count = max(1, round(len(steps) * recipe.epochs / epochs))
-    return steps[: min(count, recipe.max_steps or count)]
 
 
 def optimiser_for(trainee: Trainee, recipe: Recipe) -> torch.optim.AdamW:

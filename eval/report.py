@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.runfile import Header, Item, Reply, Run
 from eval.statistics import Interval, interval, paired
-from eval.suite import UNANSWERABLE, Arm, Comparison, Task
+from eval.suite import Arm, Comparison, Task
+from ragtune.examples import UNANSWERABLE
 from ragtune.mode import Mode
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from eval.client import Service, connect
 from eval.metrics import JSON_METRICS, METRICS, abstention, first_object
 from eval.runfile import Header, Item, Reply, RunWriter
-from eval.suite import UNANSWERABLE, Arm, Suite, Task, first_of_each_slice
-from ragtune.examples import Example
+from eval.suite import Arm, Suite, Task, first_of_each_slice
+from ragtune.examples import UNANSWERABLE, Example
 from ragtune.mode import Mode, Ref
 from ragtune.remote import Target
 from ragtune.wire import Answer, QueryRequest
@@ -155,7 +155,7 @@ async def _ask(service: Service, suite: Suite, question: Question) -> Item:
 
 def _request(suite: Suite, question: Question, max_tokens: int) -> QueryRequest:
     return QueryRequest(
-        query=question.example.query, mode=question.arm.mode, max_tokens=max_tokens, deadline=suite.timeout
+        query=question.example.asked, mode=question.arm.mode, max_tokens=max_tokens, deadline=suite.timeout
     )
 
 

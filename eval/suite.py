@@ -35,8 +35,6 @@ from ragtune.errors import InvalidRequest, RefusedArtifact, UnknownName
 from ragtune.examples import Example, read_examples
 from ragtune.mode import Mode
 
-UNANSWERABLE = "unanswerable"  # the slice whose right answer is to have none
-
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,8 +70,13 @@ class Task(_Section):
         return self.primary or self.metrics[0]
 
     def read(self) -> list[Example]:
-        """The examples asked. Raises RefusedArtifact if they cannot be read."""
-        return first_of_each_slice(read_examples(self.examples), self.limit)
+        """The examples asked. Raises RefusedArtifact if they cannot be read, or have a history, which is not sent."""
+        examples = first_of_each_slice(read_examples(self.examples), self.limit)
+        if told := [example.id for example in examples if example.history]:
+            raise RefusedArtifact(
+                f"{self.examples}: example {told[0]!r} has a history; only single questions are asked"
+            )
+        return examples
 
 
 class Arm(_Section):

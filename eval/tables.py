@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from eval.report import ArmResult, Difference, Latency, Report, TaskResult
 from eval.statistics import Interval
-from eval.suite import UNANSWERABLE, Task
+from eval.suite import Task
+from ragtune.examples import UNANSWERABLE
 
 NOTHING = "–"
 _ALONE = ("first token", "ms, alone", "p50 / p95")

@@ -29,7 +29,7 @@ RENDERING = 3  # part of every rendering hash; raise it when `render` changes wh
 class Message(BaseModel):
     """One chat message with flat text."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Role
     content: str

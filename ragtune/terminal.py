@@ -113,6 +113,15 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
     """A table on stdout; numbers are aligned right. Where no terminal limits it, it is as wide as it needs to be."""
+    _print_table(_table(columns, rows, title), results)
+
+
+def say_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
+    """A table for the person watching, on stderr; never part of the result."""
+    _print_table(_table(columns, rows, title), notes)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None) -> Table:
     heading = Text(title) if title is not None else None
     table = Table(*(Column(Text(name)) for name in columns), title=heading, title_justify="left", header_style="bold")
     for index, column in enumerate(table.columns):
@@ -122,8 +131,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
         table.add_row(
             *(Text(printable(str(cell))) for cell in row)
         )  # Text: what is in square brackets is no markup here
-    out = results if results.is_terminal else Console(highlight=False, width=_UNLIMITED)
-    out.print(table)
+    return table
+
+
+def _print_table(table: Table, console: Console) -> None:
+    wide = Console(stderr=console.stderr, highlight=False, width=_UNLIMITED)
+    (console if console.is_terminal else wide).print(table)
 
 
 def _is_unseen(sign: str) -> bool:

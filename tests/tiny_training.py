@@ -11,10 +11,11 @@ from adapters.base_model import BaseModelInfo, describe
 from adapters.dataset import Item
 from adapters.learning import learn
 from adapters.learning_state import StateFile
+from adapters.mixing import plan
 from adapters.recipe import METHODS, Recipe
 from adapters.techniques import begin
 from adapters.techniques.trainee import Trainee
-from adapters.training_loop import Plan, plan
+from adapters.training_loop import Plan
 from tests.tiny import save_tiny
 
 PAD = 2

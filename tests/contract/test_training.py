@@ -17,11 +17,11 @@ from adapters.base_model import describe
 from adapters.cli import train as train_command
 from adapters.dataset import Item, render_all
 from adapters.manifest import AdapterManifest
+from adapters.mixing import plan
 from adapters.recipe import LoraOptions, PromptTuningOptions, Recipe
 from adapters.registry import Adapters
 from adapters.tokenizer import load_tokenizer
 from adapters.train import mode_of, train_from_file
-from adapters.training_loop import plan
 from indexer.record import Found
 from indexer.retriever import Retriever
 from indexer.search import Search

@@ -1,17 +1,11 @@
-"""From examples to token ids and batches, with a tokenizer of one token a byte."""
-
-import json
-from collections.abc import Sequence
-from pathlib import Path
+"""From examples to token ids, with a tokenizer of one token a byte."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from adapters.dataset import Item, batches, data_hash, render_all, select
+from adapters.dataset import Item, closed_book, data_hash, render_all, render_each
 from adapters.tokenizer import Tokenizer
 from indexer.record import Found
-from ragtune.errors import RefusedArtifact
+from ragtune.errors import Cancelled, RefusedArtifact
 from ragtune.examples import Example
 from ragtune.prompt import Message, render
 from ragtune.template import Template
@@ -32,10 +26,6 @@ def example(number: int, answer: str = "26 months", **fields: object) -> Example
 
 def passage(text: str) -> Found:
     return Found(id="p", document="a.md", heading=["Warranty"], text=text, start=0, end=len(text), score=1.0)
-
-
-def items(lengths: Sequence[int]) -> list[Item]:
-    return [Item(str(number), (5,) * (length - 1), (END_OF_TURN,)) for number, length in enumerate(lengths)]
 
 
 def test_the_prompt_is_what_the_service_renders_and_the_answer_ends_the_turn(tokenizer: Tokenizer) -> None:
@@ -61,7 +51,7 @@ def test_passages_beyond_the_budget_stay_out(tokenizer: Tokenizer) -> None:
 
 def test_examples_that_are_too_long_are_listed_and_never_cut(tokenizer: Tokenizer) -> None:
     rendered = render_all([example(1), example(2, "x" * 300)], Template(), tokenizer, None, ANYTHING, 200)
-    assert ([item.id for item in rendered.items], rendered.too_long) == (["e1"], ["e2"])
+    assert ([item.id for item in rendered.items], rendered.ids("too long")) == (["e1"], ["e2"])
     assert rendered.items[0].length <= 200
 
 
@@ -73,7 +63,7 @@ def test_an_answer_that_no_passage_holds_is_not_taught(tokenizer: Tokenizer) -> 
     ]
     found = [passage("It is 26\nMonths.")]
     rendered = render_all(asked, Template(), tokenizer, lambda _: found, ANYTHING, ANYTHING)
-    assert ([item.id for item in rendered.items], rendered.unsupported) == (["e1", "e3"], ["e2"])
+    assert ([item.id for item in rendered.items], rendered.ids("unsupported")) == (["e1", "e3"], ["e2"])
 
 
 def test_if_no_example_is_left_the_counts_are_told(tokenizer: Tokenizer) -> None:
@@ -81,34 +71,54 @@ def test_if_no_example_is_left_the_counts_are_told(tokenizer: Tokenizer) -> None
         render_all([example(1), example(2)], Template(), tokenizer, None, ANYTHING, 20)
 
 
-def test_selection_takes_one_task_and_a_share_drawn_by_the_seed(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
-    lines = [example(n, task="ab"[n % 2]).model_dump(mode="json") for n in range(40)]
-    path.write_text("\n".join(map(json.dumps, lines)))
-    chosen = select(path, "a", 10, seed=1)
-    assert len(chosen) == 10 and {e.task for e in chosen} == {"a"}
-    assert chosen == select(path, "a", 10, seed=1) != select(path, "a", 10, seed=2)
-    assert len(select(path, None, None, seed=1)) == 40
-    with pytest.raises(RefusedArtifact, match="no example of task 'c'"):
-        select(path, "c", None, seed=1)
-
-
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=200), st.integers(1, 1000), st.text(max_size=3))
-def test_every_item_is_in_one_batch_and_no_batch_of_several_exceeds_its_tokens(
-    lengths: list[int], batch_tokens: int, seed: str
+def test_what_was_said_before_and_the_context_stand_in_the_prompt_as_a_client_would_send_them(
+    tokenizer: Tokenizer,
 ) -> None:
-    made = batches(items(lengths), batch_tokens, seed)
-    assert sorted(int(item.id) for batch in made for item in batch) == list(range(len(lengths)))
-    for batch in made:
-        assert len(batch) == 1 or len(batch) * max(item.length for item in batch) <= batch_tokens
-    assert made == batches(items(lengths), batch_tokens, seed)
+    before = [Message(role="user", content="Hello"), Message(role="assistant", content="Hi.")]
+    asked = [example(1, history=before, context="It is long."), example(2, history=before, context="It is long.")]
+    first, _ = render_all(asked, Template(), tokenizer, None, ANYTHING, ANYTHING).items
+    served = [*before, Message(role="user", content="It is long.\n\nHow long, 1?")]
+    assert first.prompt == render(served, [], Template(), tokenizer).token_ids
+
+    found = [passage("26 months")]
+    first, _ = render_all(asked, Template(), tokenizer, lambda _: found, ANYTHING, ANYTHING).items
+    served = [*before, Message(role="user", content="How long, 1?")]
+    assert first.prompt == render(served, found, Template(), tokenizer).token_ids
 
 
-def test_another_seed_gives_another_order() -> None:
-    assert batches(items(range(1, 60)), 200, "0") != batches(items(range(1, 60)), 200, "1")
+def test_an_answer_counts_as_held_only_as_whole_words(tokenizer: Tokenizer) -> None:
+    asked = [example(1, "6 months", gold_documents=["a.md"]), example(2, "26 MONTHS", context="It is 26 months.")]
+    found = [passage("It is 26\nMonths.")]
+    rendered = render_all(asked, Template(), tokenizer, lambda _: found, ANYTHING, ANYTHING)
+    assert ([item.id for item in rendered.items], rendered.ids("unsupported")) == (["e2"], ["e1"])
 
 
-def test_the_data_hash_changes_with_any_token() -> None:
+def test_an_example_that_cannot_be_rendered_is_named(tokenizer: Tokenizer) -> None:
+    found = [passage("filler " * 50)]
+    with pytest.raises(RefusedArtifact, match="example 'e1': none of 1 retrieved passages fits into 60 tokens"):
+        render_all([example(1)], Template(), tokenizer, lambda _: found, 60, ANYTHING)
+
+
+def test_whoever_watches_hears_of_every_example_and_may_end_it(tokenizer: Tokenizer) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def watch(stage: str, done: int, total: int) -> None:
+        told.append((stage, done, total))
+        if done == 2:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        render_each([example(n) for n in range(3)], closed_book, Template(), tokenizer, ANYTHING, watch=watch)
+    assert told == [("rendering train", 1, 3), ("rendering train", 2, 3)]
+
+
+def test_a_task_goes_with_its_items(tokenizer: Tokenizer) -> None:
+    (item,) = render_all([example(1, task="sums")], Template(), tokenizer, None, ANYTHING, ANYTHING).items
+    assert item.task == "sums"
+
+
+def test_the_data_hash_changes_with_any_token_and_with_the_task() -> None:
     first, second = Item("a", (5, 6), (7,)), Item("a", (5,), (6, 7))
     assert data_hash([first]) == data_hash([Item("b", (5, 6), (7,))])
     assert data_hash([first]) != data_hash([second])
+    assert data_hash([first]) != data_hash([Item("a", (5, 6), (7,), "sums")])

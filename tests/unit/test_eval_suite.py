@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eval.run import plan
-from eval.suite import read_suite
+from eval.suite import Task, read_suite
 from ragtune.errors import RefusedArtifact
 
 SUITE = """
@@ -130,3 +130,11 @@ def test_an_arm_may_be_asked_only_the_first_of_each_slice_of_a_task(tmp_path: Pa
 def test_examples_that_are_missing_are_told_before_anything_is_asked(tmp_path: Path) -> None:
     with pytest.raises(RefusedArtifact, match=r"heldout\.jsonl"):
         plan(read_suite(write(tmp_path, SUITE)))
+
+
+def test_examples_with_a_history_are_refused_as_it_would_not_be_sent(tmp_path: Path) -> None:
+    turns = '[{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]'
+    (tmp_path / "a.jsonl").write_text(f'{{"id": "1", "query": "And?", "answers": ["x"], "history": {turns}}}\n')
+    task = Task(name="a", examples=tmp_path / "a.jsonl", metrics=("containment",))
+    with pytest.raises(RefusedArtifact, match="example '1' has a history; only single questions are asked"):
+        task.read()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ragtune.terminal import print_json, print_table, printable, progress, say, show
+from ragtune.terminal import print_json, print_table, printable, progress, say, say_table, show
 from ragtune.wire import Usage
 
 Captured = pytest.CaptureFixture[str]
@@ -53,6 +53,12 @@ def test_what_people_write_is_shown_as_it_is() -> None:
         "می\u200cخواهم",
     ):
         assert printable(text) == text
+
+
+def test_a_table_for_the_person_watching_goes_to_stderr(capsys: Captured) -> None:
+    say_table(("task", "n"), [("a" * 300, 7)])
+    out, err = capsys.readouterr()
+    assert out == "" and "a" * 300 in err
 
 
 def test_numbers_are_aligned_right(capsys: Captured) -> None:
