@@ -4,7 +4,6 @@ After each kill the job reads as failed and can be resumed, no version is there 
 is left alone publishes.
 """
 
-import hashlib
 import os
 import random
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.content import check_content
 from adapters.manifest import AdapterManifest
 from ragtune.jobs import Jobs
 from ragtune.store import Database
@@ -75,10 +75,8 @@ def check(home: Path) -> list[Version[AdapterManifest]]:
     for version in versions:
         manifest = AdapterManifest.model_validate_json((version.folder / MANIFEST).read_bytes())
         assert manifest == version.manifest
-        weights = (version.folder / "adapter_model.safetensors").read_bytes()
-        assert hashlib.sha256(weights).hexdigest() and len(weights) == manifest.bytes
-    folders = {path for path in (home / "store" / "adapter" / "short").iterdir()}
-    assert folders == {version.folder for version in versions}
+        check_content(version.folder, manifest.kind, manifest.sha256, manifest.lane_sha256 or "")
+    assert set((home / "store" / "adapter" / "short").iterdir()) == {version.folder for version in versions}
     assert sum(version.current for version in versions) == 1
     assert adapters.aliases("short").keys() == {"prod"}
     return versions
