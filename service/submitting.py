@@ -16,10 +16,10 @@ from ragtune.examples import Example
 from ragtune.full_disk import full_disk_told
 from ragtune.job import Job
 from ragtune.job_table import KEPT
-from ragtune.mode import Ref, check_alias
+from ragtune.mode import check_alias
 from ragtune.roots import inside
 from service.parts import Parts
-from service.training import JOB, TrainingSpec, bounded, resource, sent_examples
+from service.training import JOB, TrainingSpec, bounded, check_named, resource, sent_examples
 
 _COMMAND = ("service.training",)
 _JUST_SENT = 3600.0  # seconds in which examples may not have a job yet
@@ -81,10 +81,7 @@ def _checked(parts: Parts, spec: TrainingSpec) -> Recipe:
             "use 'lora'",
             param="recipe.method",
         )
-    if recipe.template is not None:
-        parts.templates.get(Ref.parse(recipe.template), param="recipe.template")
-    if recipe.index is not None:
-        parts.indexes.resolve(Ref.parse(recipe.index), param="recipe.index")
+    check_named(recipe, parts.templates, parts.indexes)
     for field, path in _data(recipe):
         if path.parent != sent_examples(parts.settings):  # also of a command's training that is resumed from here
             inside(path, parts.settings.training_roots, "RAGTUNE_TRAINING_ROOTS", f"recipe.{field}")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from adapters.data_check import check_readable
 from adapters.manifest import AdapterManifest
 from adapters.recipe import RATES, Recipe, read_recipe
+from indexer.store import Indexes
 from ragtune.audit import AuditLog
 from ragtune.errors import Cancelled, Forbidden
 from ragtune.home import live
@@ -17,9 +19,10 @@ from ragtune.jobs import Jobs
 from ragtune.mode import check_alias
 from ragtune.settings import Settings
 from ragtune.store import Database
+from ragtune.templates import Templates
 from ragtune.terminal import Task, notes, person, print_json, progress, say, show
 from ragtune.versions import Version
-from service.training import JOB, Diary, TrainingSpec, bounded, carry_out, resource
+from service.training import JOB, Diary, TrainingSpec, bounded, carry_out, check_named, resource
 
 _USUAL = "the method's usual rates"
 _NICE = 10  # beside a service
@@ -81,6 +84,9 @@ def train(recipe: Path, search: object, alias: str | None, fresh: bool, only_che
         check_alias(alias)
     beside = _beside_a_service(settings := Settings.load())
     settings = bounded(settings, beside=beside)
+    database = Database(settings.database)  # what is wrong already is told before there is a job
+    check_named(parsed, Templates(settings.home, database), Indexes(settings.home, database))
+    check_readable(parsed)
     if only_check:
         from adapters.train import check
 
@@ -92,7 +98,7 @@ def train(recipe: Path, search: object, alias: str | None, fresh: bool, only_che
         recipe=written, folder=str(recipe.parent.resolve()), alias=alias, search=_rates(search, parsed), fresh=fresh
     )
     version = _run(spec, parsed, settings)
-    AuditLog(Database(settings.database)).command("train", str(version))
+    AuditLog(database).command("train", str(version))
     _show(version, alias, as_json)
 
 

@@ -18,15 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from adapters.manifest import AdapterManifest
 from adapters.recipe import Recipe, parse_recipe
+from indexer.store import Indexes
 from ragtune.errors import Cancelled, RagtuneError
 from ragtune.full_disk import full_disk_told
 from ragtune.job import Kind, in_words
 from ragtune.jobs import Jobs
+from ragtune.mode import Ref
 from ragtune.roots import inside
 from ragtune.running_job import RunningJob
 from ragtune.settings import Settings
 from ragtune.stopping import held_back
 from ragtune.store import Database
+from ragtune.templates import Templates
 from ragtune.versions import Version, Versions
 
 JOB: Kind = "training"
@@ -74,6 +77,14 @@ def resource(adapter: str) -> str:
 def sent_examples(settings: Settings) -> Path:
     """Where examples that came over HTTP are kept until their training is done."""
     return settings.runs / "sent"
+
+
+def check_named(recipe: Recipe, templates: Templates, indexes: Indexes) -> None:
+    """Raises UnknownName for a template or an index that is not there."""
+    if recipe.template is not None:
+        templates.get(Ref.parse(recipe.template), param="recipe.template")
+    if recipe.index is not None:
+        indexes.resolve(Ref.parse(recipe.index), param="recipe.index")
 
 
 def bounded(settings: Settings, *, beside: bool) -> Settings:
