@@ -1,10 +1,11 @@
 """Whether what was saved is what was trained: loaded again by its own library, it has the same loss, and it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from adapters.answer_loss import task_losses, together
 from adapters.dataset import Item
@@ -12,6 +13,7 @@ from adapters.techniques.trainee import Model, Trainee
 from ragtune.errors import RefusedArtifact
 
 _TOLERANCE = 1e-3  # nats; the trained and the loaded loss differ by rounding only
+_NEAR = 1e-3  # logits: closer than that, two tokens are equally good (docs/architecture.md)
 _ITEMS = 4  # looked at
 _PROMPTS = 2  # answered
 _MOST = 8  # tokens of an answer: enough to compare with what the engine says
@@ -40,6 +42,31 @@ def check_saved(
     plain = trainee.files.plain(folder) if trainee.files.quantised else loaded
     prompts = list(dict.fromkeys(item.prompt for item in few))[:_PROMPTS]
     return tuple(Answered(prompt, _answer(plain, prompt, pad, ends)) for prompt in prompts)
+
+
+def check_served(answered: Sequence[Answered], served: Sequence[Sequence[int]], plain: Callable[[], Model]) -> None:
+    """Raises RefusedArtifact unless the engine `served` each prompt the plain model's own greedy answer.
+
+    Where the two best logits of the plain model, which is only loaded then, lie within `_NEAR` of each other, rounding
+    may choose either (docs/architecture.md); behind such a place there is nothing to compare.
+    """
+    for each, told in zip(answered, served, strict=True):
+        same = next((i for i, (a, b) in enumerate(zip(each.answer, told, strict=False)) if a != b), None)
+        if same is None and len(told) >= len(each.answer):
+            continue
+        at = len(told) if same is None else same
+        best, other = each.answer[at], told[at] if at < len(told) else None
+        logits = _next_logits(plain(), [*each.prompt, *each.answer[:at]])
+        if other is None or logits[best] - logits[other] > _NEAR:
+            raise RefusedArtifact(
+                f"the engine answers otherwise than what plain PEFT or transformers loads, from token {at + 1} on; nothing was published"
+            )
+
+
+def _next_logits(model: Model, ids: Sequence[int]) -> Tensor:
+    with torch.inference_mode():
+        logits: Tensor = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+    return logits
 
 
 def _loss(model: Model, items: Sequence[Item], pad: int) -> float:

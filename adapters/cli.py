@@ -1,12 +1,12 @@
-"""`ragtune adapter` and `ragtune train`."""
+"""`ragtune adapter`."""
 
 from pathlib import Path
 
 import click
 
+from adapters.following import follow
 from adapters.manifest import AdapterManifest
 from ragtune.audit import AuditLog
-from ragtune.errors import RagtuneError
 from ragtune.mode import Ref, check_alias, check_name
 from ragtune.mode_aliases import ModeAliases
 from ragtune.pinned import Pinned
@@ -57,7 +57,7 @@ def add(name: str, source: Path, as_json: bool) -> None:
     else:
         version = adapters.add(name, source, person())
     AuditLog(database).command("adapter add", str(version))
-    _follow(settings, name)
+    follow(settings, name)
     manifest = version.manifest
     if as_json:
         print_json({"version": str(version), "manifest": manifest, "ignored": ignored})
@@ -246,55 +246,11 @@ def remove(name: str, yes: bool) -> None:
     say(f"deleted {', '.join(map(str, going))}")
 
 
-@click.command()
-@click.argument("recipe", type=click.Path(path_type=Path))
-@as_json_option
-def train(recipe: Path, as_json: bool) -> None:
-    """Train the adapter that the TOML file RECIPE describes, and publish it.
-
-    \b
-    A recipe:
-      name = "support-lora"        # the adapter it becomes
-      method = "lora"              # or prompt_tuning
-      train = "train.jsonl"        # {"id", "query", "answers": [...]} a line; relative to the recipe
-      index = "handbook"           # optional: train on retrieved passages, as +rag serves them
-    \b
-    Example:  ragtune train support-lora.toml
-    """
-    from adapters.train import mode_of, train_from_file
-
-    settings = Settings.load()
-    version = train_from_file(recipe, settings)
-    AuditLog(Database(settings.database)).command("train", str(version))
-    _follow(settings, version.name)
-    record = version.manifest.training
-    if as_json:
-        print_json({"version": str(version), "manifest": version.manifest})
-    elif record is not None:
-        show(
-            f"published {version}: {record.method}, {record.steps} steps on {record.examples} examples in "
-            f"{record.seconds:.0f} s, last loss {record.final_loss:.3f}, "
-            f"{record.trainable_parameters:,} parameters, {version.manifest.bytes / 1e6:.1f} MB"
-        )
-        show(f"ask it:  ragtune query '...' --mode {mode_of(version)}")
-
-
 def _tell(version: Version[AdapterManifest], as_json: bool, words: str) -> None:
     if as_json:
         print_json({"version": str(version), "current": version.current, "aliases": version.aliases})
     else:
         say(words)
-
-
-def _follow(settings: Settings, name: str) -> None:
-    """A running service keeps the version of a pinned name in memory that it has known; tell it that there is a new
-    one. That is published by now, so where the service cannot follow, this is only said."""
-    if name not in Pinned(Database(settings.database), "adapter").names():
-        return
-    try:
-        ask_server(settings, "PUT", f"/v1/adapters/{name}/pin")
-    except RagtuneError as error:
-        say(f"the running service still has the former version of {name} pinned: {error.message}")
 
 
 def _versions() -> Versions[AdapterManifest]:

@@ -5,7 +5,6 @@ Going on from it gives the same losses and weights as not having been interrupte
 """
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ import torch
 from torch import Tensor
 
 from adapters.manifest import CurvePoint
-from adapters.recipe import Recipe
 from adapters.techniques.trainee import Trainee
 from ragtune.errors import StorageFull
 from ragtune.terminal import say
@@ -48,12 +46,6 @@ class History:
     without_gain: int = 0  # looks at the validation loss since the best one
     best: Best | None = None
     curve: list[CurvePoint] = field(default_factory=list)
-
-
-def identity_of(recipe: Recipe, data_sha256: str, base_fingerprint: str) -> str:
-    """What has to be the same for a training to go on: recipe, data token by token, base model."""
-    told = f"{recipe.model_dump_json()}\0{data_sha256}\0{base_fingerprint}"
-    return hashlib.sha256(told.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from adapters.techniques.trainee import Trainee
 from adapters.training_loop import Plan
 from ragtune.errors import RefusedArtifact
 
+_LEAST = 8  # steps a rate is tried for
+
 
 def search(
     trainee: Trainee,
@@ -39,6 +41,11 @@ def search(
         loss = None if isinstance(outcome, Diverged) else _reached(outcome)
         found.append(SearchedRate(learning_rate=rate, steps=len(steps), validation_loss=loss))
     return tuple(found)
+
+
+def search_steps(steps: Plan) -> Plan:
+    """The first quarter of a training, at least eight steps if it has them: what each rate is tried on."""
+    return steps[: max(_LEAST, len(steps) // 4)]
 
 
 def best_rate(searched: Sequence[SearchedRate]) -> float:

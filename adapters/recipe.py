@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from ragtune.errors import RagtuneError, RefusedArtifact, UnknownName
 from ragtune.mode import Ref, check_name
@@ -255,18 +256,28 @@ def read_recipe(path: Path) -> tuple[Recipe, dict[str, JsonValue]]:
 
 
 def parse_recipe(written: Mapping[str, JsonValue], source: str = "recipe") -> Recipe:
-    """The recipe as written in TOML or JSON. Raises RefusedArtifact naming `source` and the field at fault."""
+    """The recipe as written in TOML or JSON. Raises RefusedArtifact naming `source` and the field at fault, which is
+    its `param`."""
     try:
         return Recipe.model_validate(dict(written))
     except ValidationError as error:
-        raise RefusedArtifact(f"{source}: {_problem(error)}") from error
+        raise RefusedArtifact(f"{source}: {_problem(error)}", param=_place(_first(error))) from error
     except RagtuneError as error:
-        raise RefusedArtifact(f"{source}: {error.message}") from error
+        raise RefusedArtifact(f"{source}: {error.message}", param=error.param) from error
+
+
+def _first(error: ValidationError) -> ErrorDetails:
+    """A misspelt field goes before the one that is missing because of it."""
+    return min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+
+
+def _place(problem: ErrorDetails) -> str | None:
+    return ".".join(map(str, problem["loc"])) or None
 
 
 def _problem(error: ValidationError) -> str:
-    """The first problem with its place; a misspelt field goes before the one that is missing because of it."""
-    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    """The first problem with its place."""
+    first = _first(error)
     place = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
         section = _SECTIONS.get(place[0], Recipe) if len(place) > 1 else Recipe

@@ -1,95 +1,146 @@
-"""Training from a recipe to a published adapter, readable from top to bottom.
+"""Training from a recipe to a published adapter, readable from top to bottom."""
 
-python -m adapters.train recipe.toml
-"""
-
-import argparse
-import resource
-import sys
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
-from importlib.metadata import version as library_version
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from pydantic import JsonValue
 
-from adapters.acceptance import check_saved
+from adapters.acceptance import Answered, check_saved, check_served
+from adapters.answer_loss import task_losses, together
 from adapters.base_model import BaseModelInfo, locate_base_model
-from adapters.dataset import Item, Rendered, Search, data_hash, render_all
-from adapters.example_files import read_all
-from adapters.learning import learn
-from adapters.manifest import AdapterManifest, TrainingRecord
-from adapters.mixing import plan
+from adapters.context import Context, resolve
+from adapters.dataset import Item
+from adapters.forgetting import forgetting, general, general_of_base
+from adapters.learning import Learned, Watch, learn
+from adapters.manifest import AdapterManifest, Forgetting, SearchedRate
+from adapters.meter import Meter
+from adapters.mixing import Step, plan
+from adapters.preparing import Preparing
+from adapters.rate_search import alone, best_rate, search_steps
+from adapters.rate_search import search as search_rates
 from adapters.recipe import Recipe, read_recipe
 from adapters.registry import Adapters
+from adapters.run_folder import RunFolder, identity_of
 from adapters.techniques import begin
+from adapters.techniques.loading import load_base, on_cuda
+from adapters.techniques.trainee import Trainee
 from adapters.tokenizer import Tokenizer, load_tokenizer
-from indexer.embedding import load_embedder
-from indexer.record import Found
-from indexer.rerank import load_reranker
-from indexer.retriever import Retriever
-from indexer.search import Search as Asked
-from indexer.store import Indexes, IndexManifest
-from ragtune.errors import RagtuneError
+from adapters.training_data import Data, prepare
+from adapters.training_record import Done, record_of
 from ragtune.mode import Mode, Ref
-from ragtune.prompt import rendering_hash
 from ragtune.settings import Settings
 from ragtune.store import Database
-from ragtune.template import Template
-from ragtune.templates import Templates
-from ragtune.terminal import progress, say
+from ragtune.terminal import say
 from ragtune.versions import Version
-from ragtune.wire import Retrieving
 
-_LIBRARIES = ("torch", "transformers", "peft")
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the recipe's names resolved to: template and index pinned, and how to search."""
-
-    template: Template
-    template_version: str | None
-    index_version: str | None
-    search: Search | None
+Served = Callable[[Path, AdapterManifest, Sequence[Sequence[int]]], list[list[int]]]
+"""What the real engine answers to these prompts with the adapter in a folder: new tokens, greedy."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What the training loop did."""
+class Wishes:
+    """What is asked for beside the recipe: rates to choose among first, each task trained alone to compare with, and
+    whether what an interrupted training left is not to be gone on from."""
 
-    steps: int
-    tokens: int
-    seconds: float
-    trainable: int
-    last_loss: float
+    rates: tuple[float, ...] = ()
+    interference: bool = False
+    fresh: bool = False
 
 
-def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
-    """Train the recipe in `path` and publish the adapter. On any error nothing is published.
+@dataclass(frozen=True)
+class Material:
+    """All that a training is made of."""
 
-    Raises RefusedArtifact for a recipe, data or training that is no good, UnknownName for an index or a template.
+    recipe: Recipe
+    settings: Settings
+    base: BaseModelInfo
+    tokenizer: Tokenizer
+    context: Context
+    data: Data
+    steps: list[Step]
+
+    @property
+    def pad(self) -> int:
+        """The token that fills rows; nothing sees it."""
+        return self.tokenizer.eos_ids[0]
+
+    def begin(self) -> Trainee:
+        """The model as it starts, which is the same each time."""
+        return begin(self.recipe, self.base, self.settings.device)
+
+
+def train(
+    recipe: Recipe,
+    written: Mapping[str, JsonValue],
+    settings: Settings,
+    *,
+    watch: Watch,
+    served: Served | None,
+    author: str = "",
+    alias: str | None = None,
+    wishes: Wishes = Wishes(),
+) -> Version[AdapterManifest]:
+    """Train, make sure that what was saved is served as it was trained, and publish, with `alias` pointing there then.
+
+    Without `served` the engine is not asked. On any error nothing is published; a training that was ended goes on where it was when it is started again. Raises
+    RefusedArtifact for data or a training that is no good, UnknownName for an index or a template, StorageFull, and
+    what `watch` raises.
     """
-    recipe, written = read_recipe(path)
-    examples = read_all(recipe).train
     database = Database(settings.database)
     base = locate_base_model(settings)
     adapters = Adapters(settings.home, database, base, [settings.runs])
     adapters.versions.check_free(recipe.name)
+    made = gather(recipe, settings, base, database, watch)
+    if settings.training_threads:  # FAISS was told to use one thread, and may share its OpenMP runtime with torch
+        torch.set_num_threads(settings.training_threads)
+    run = RunFolder.of(settings.runs, recipe, identity_of(recipe, made.data.sha256, base.fingerprint, *_words(wishes)))
+    if wishes.fresh:
+        run.forget()
+    with Meter(run.spent, gpu=on_cuda(settings.device)) as meter, run.keeping(meter):
+        done, answered = _learn(made, run, wishes, meter, run.noting(watch, meter))
+    record = record_of(recipe, written, made, done, settings.hourly_rate, meter.spent())
+    record.write(run.folder)
+    watch("checking", 0, 1, {})
+    with adapters.versions.staging() as staged:
+        manifest = Preparing(base).prepare(run.folder.resolve(), staged)
+        if served is not None:
+            prompts = [each.prompt for each in answered]
+            check_served(answered, served(staged, manifest, prompts), _plain(made, run.folder))
+        watch("checking", 1, 1, {})
+        version = adapters.publish(recipe.name, staged, manifest, author)
+    if alias is not None:
+        version = adapters.versions.set_alias(version.name, alias, version.number, author=author)
+    run.finish(record, done.learned.curve, settings.cache)
+    return version
+
+
+def gather(recipe: Recipe, settings: Settings, base: BaseModelInfo, database: Database, watch: Watch) -> Material:
+    """Names resolved, files read, prompts rendered, steps planned; what was found is told."""
+    watch("reading", 0, 0, {})
     tokenizer = load_tokenizer(base.folder)
-    threads = settings.threads or torch.get_num_threads()
-    context = _resolve(recipe, settings, database)
-    budget = recipe.passage_tokens or settings.passage_tokens
-    rendered = render_all(examples, context.template, tokenizer, context.search, budget, recipe.max_tokens)
-    _report(rendered)
-    torch.set_num_threads(threads)  # FAISS was told to use one thread, and may share its OpenMP runtime with torch
-    folder = settings.runs / f"{recipe.name}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-    trained = _train(recipe, rendered.items, base, tokenizer.eos_ids[0], folder, settings.device)
-    _record(recipe, written, rendered.items, context, base, tokenizer, trained).write(folder)
-    return adapters.add(recipe.name, folder)
+    context = resolve(recipe, settings, database)
+    data = prepare(
+        recipe, context.template, tokenizer, context.knowledge, lambda stage, done, all_: watch(stage, done, all_, {})
+    )
+    data.show()
+    return Material(recipe, settings, base, tokenizer, context, data, plan(data.train, recipe))
+
+
+def check(recipe: Recipe, settings: Settings) -> None:
+    """Read, compare, render and count the data as `train` would, and say what was found; nothing is trained."""
+    made = gather(recipe, settings, locate_base_model(settings), Database(settings.database), lambda *_: None)
+    tokens = sum(item.length for step in made.steps for batch in step for item in batch)
+    say(f"it would take {len(made.steps):,} steps over {tokens:,} tokens")
+
+
+def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
+    """`train` for whoever has nobody to watch, and no engine."""
+    recipe, written = read_recipe(path)
+    return train(recipe, written, settings, watch=lambda *_: None, served=None)
 
 
 def mode_of(version: Version[AdapterManifest]) -> Mode:
@@ -104,100 +155,95 @@ def mode_of(version: Version[AdapterManifest]) -> Mode:
     )
 
 
-def _resolve(recipe: Recipe, settings: Settings, database: Database) -> Context:
-    template = Templates(settings.home, database).get(Ref.parse(recipe.template)) if recipe.template else None
-    indexes = Indexes(settings.home, database)
-    index = indexes.resolve(Ref.parse(recipe.index)) if recipe.index else None
-    search: Search | None = None
-    if index is not None:
-        say(f"retrieving passages from {index} for every example ...")
-        search = partial(
-            _search,
-            Retriever(load_embedder(settings), load_reranker(settings), indexes.documents.hidden),
-            index,
-            recipe,
-            settings,
-        )
-    return Context(
-        template=template.manifest.template if template else Template.default(settings),
-        template_version=str(template) if template else None,
-        index_version=str(index) if index else None,
-        search=search,
+def _learn(
+    made: Material, run: RunFolder, wishes: Wishes, meter: Meter, watch: Watch
+) -> tuple[Done, tuple[Answered, ...]]:
+    """The rate chosen, the model trained, saved into the run's folder, loaded again, and looked at from all sides."""
+    recipe, data = made.recipe, made.data
+    trainee = made.begin()
+    say(f"{trainee.description}: {trainee.trainable:,} of {trainee.total:,} parameters are trained")
+    searched = _search(made, run, wishes.rates, trainee, watch)
+    rate = best_rate(searched) if searched else recipe.rate
+    learned = learn(
+        trainee, made.steps, data.validation, recipe, pad=made.pad, watch=watch, rate=rate, states=run.states
     )
+    peak = meter.spent().peak_memory  # of the training: what comes now loads the model again to look at it
+    _tell(learned)
+    train_loss = _train_loss(made, trainee)
+    forgotten = _forgetting(made, trainee, watch)
+    trainee.save(run.folder)
+    answered = check_saved(trainee, run.folder, data.train, made.pad, made.tokenizer.eos_ids)
+    sizes = (_artifact_bytes(trainee, run.folder), trainee.trainable, trainee.total)
+    del trainee  # the next ones need the room
+    compared = _alone(made, rate, watch) if wishes.interference else {}
+    return Done(learned, searched, run.search_seconds, peak, *sizes, train_loss, forgotten, compared), answered
 
 
 def _search(
-    retriever: Retriever, index: Version[IndexManifest], recipe: Recipe, settings: Settings, query: str
-) -> list[Found]:
-    """As the service searches under these settings, but for the recipe's `top_k`."""
-    return retriever.search(index, Asked.under(settings, query, Retrieving(top_k=recipe.top_k)))
+    made: Material, run: RunFolder, rates: Sequence[float], trainee: Trainee, watch: Watch
+) -> tuple[SearchedRate, ...]:
+    """Short runs at each rate; those of a training that is gone on with are known."""
+    if not rates:
+        return ()
+    if run.searched is None:
+        steps = search_steps(made.steps)
+        with run.searching() as keep:
+            keep(
+                search_rates(trainee, steps, made.data.validation, made.recipe, rates=rates, pad=made.pad, watch=watch)
+            )
+    found = run.searched or ()
+    for each in found:
+        reached = "diverged" if each.validation_loss is None else f"loss {each.validation_loss:.3f}"
+        say(f"learning rate {each.learning_rate:g}: {reached} after {each.steps} steps")
+    return found
 
 
-def _report(rendered: Rendered) -> None:
-    lengths = sorted(item.length for item in rendered.items)
-    say(f"{len(lengths)} examples, {sum(lengths):,} tokens: median {lengths[len(lengths) // 2]}, longest {lengths[-1]}")
-    rendered.show()
+def _train_loss(made: Material, trainee: Trainee) -> float:
+    """On as many examples as are kept aside, so that the two losses can be compared."""
+    count = min(len(made.data.validation) or made.recipe.validation_limit, len(made.data.train))
+    drawn: list[Item] = random.Random(made.recipe.seed).sample(list(made.data.train), count)
+    return together(list(task_losses(trainee.model, drawn, made.pad, made.recipe.batch_tokens).values())).mean
 
 
-def _train(recipe: Recipe, items: list[Item], base: BaseModelInfo, pad: int, folder: Path, device: str) -> Trained:
-    """Train, save, and make sure that what was saved is what was trained."""
-    trainee = begin(recipe, base, device)
-    say(f"{trainee.description}: {trainee.trainable:,} of {trainee.total:,} parameters learn")
-    with progress(f"training {recipe.name}", None) as bar:
-
-        def watch(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-            bar.stage(stage, done, total)
-            bar.describe(f"loss {figures['loss']:.3f}, {figures['tokens_per_second']:.0f} tokens/s")
-
-        learned = learn(trainee, plan(items, recipe), [], recipe, pad=pad, watch=watch)
-    few = max(1, min(10, learned.steps // 4))
-    first, last = (sum(p.loss for p in part) / few for part in (learned.curve[:few], learned.curve[-few:]))
-    rate, memory = learned.tokens / learned.seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    say(f"loss {first:.3f} -> {last:.3f} in {learned.steps} steps, {rate:.0f} tokens/s, peak memory {memory:.1f} GB")
-    trainee.save(folder)
-    check_saved(trainee, folder, items, pad, load_tokenizer(base.folder).eos_ids)
-    return Trained(learned.steps, learned.tokens, learned.seconds, trainee.trainable, last)
+def _forgetting(made: Material, trainee: Trainee, watch: Watch) -> Forgetting:
+    watch("looking at what was forgotten", 0, 0, {})
+    before = general_of_base(
+        made.base,
+        made.tokenizer,
+        made.settings.cache,
+        lambda: load_base(made.base, packed=False, device=made.settings.device),
+    )
+    return forgetting(before, general(trainee.model, made.tokenizer))
 
 
-def _record(
-    recipe: Recipe,
-    written: dict[str, JsonValue],
-    items: list[Item],
-    context: Context,
-    base: BaseModelInfo,
-    tokenizer: Tokenizer,
-    trained: Trained,
-) -> TrainingRecord:
-    return TrainingRecord(
-        base_fingerprint=base.fingerprint,
-        base_id=base.id,
-        method=recipe.method,
-        recipe=written,
-        data_sha256=data_hash(items),
-        rendering_hash=rendering_hash(context.template, tokenizer),
-        template=context.template_version,
-        index=context.index_version,
-        seconds=round(trained.seconds, 2),
-        steps=trained.steps,
-        examples=len(items),
-        tokens=trained.tokens,
-        trainable_parameters=trained.trainable,
-        final_loss=trained.last_loss,
-        versions={library: library_version(library) for library in _LIBRARIES},
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+def _alone(made: Material, rate: float, watch: Watch) -> dict[str, float]:
+    data = made.data
+    return alone(
+        made.begin(), data.train, made.steps, data.validation, made.recipe, rate=rate, pad=made.pad, watch=watch
     )
 
 
-def main() -> None:
-    """Entry point of `python -m adapters.train`; the last line on stdout is the published version."""
-    parser = argparse.ArgumentParser(description="Train an adapter from a recipe.")
-    parser.add_argument("recipe", type=Path)
-    try:
-        print(train_from_file(parser.parse_args().recipe, Settings.load()))
-    except RagtuneError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        sys.exit(1)
+def _artifact_bytes(trainee: Trainee, folder: Path) -> int:
+    """What is kept: of a fine-tune the tensors that were trained, in fp32, else the file PEFT wrote."""
+    if not isinstance(trainee.model, PeftModel):
+        return 4 * trainee.trainable
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-if __name__ == "__main__":
-    main()
+def _tell(learned: Learned) -> None:
+    few = max(1, min(10, learned.steps // 4))
+    first, last = (sum(p.loss for p in part) / few for part in (learned.curve[:few], learned.curve[-few:]))
+    pace = f"in {learned.steps} steps, {learned.tokens / learned.seconds:.0f} tokens/s"
+    early = f", ended early: the best was step {learned.best_step}" if learned.stopped_early else ""
+    looked = "" if learned.validation is None else f", validation loss {learned.validation:.3f}"
+    say(f"loss {first:.3f} -> {last:.3f}{looked} {pace}{early}")
+
+
+def _plain(made: Material, folder: Path) -> Callable[[], torch.nn.Module]:
+    files = made.begin().files
+    return lambda: files.plain(folder)
+
+
+def _words(wishes: Wishes) -> tuple[str, ...]:
+    """What of the wishes decides the result."""
+    return (*(f"{rate!r}" for rate in wishes.rates), *(["interference"] if wishes.interference else []))

@@ -1,4 +1,4 @@
-"""`ragtune job`: list, show, watch and cancel the long work of this home.
+"""`ragtune job`: list, show, watch and cancel the long work of this home, and read what its processes wrote.
 
 Works on the home directly, also beside a live server: whoever does a job tells of it in the home's database, and looks
 there whether to stop.
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import click
 
 from ragtune.audit import AuditLog
-from ragtune.job import STATES, Job, JobEvent, Progress, State
+from ragtune.job import STATES, Job, JobEvent, Progress, State, in_words
 from ragtune.jobs import Jobs
 from ragtune.settings import Settings
 from ragtune.store import Database
@@ -19,6 +19,7 @@ from ragtune.terminal import print_json, print_table, progress, say, show
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 _DEFAULT = 20
+_LINES = 100
 
 
 @click.group()
@@ -65,6 +66,24 @@ def show_(job_id: str, as_json: bool) -> None:
             show(f"{name:17}{getattr(found, name)}")
     if jobs.log(job_id).exists():
         show(f"{'log':17}{jobs.log(job_id)}")
+
+
+@job.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--lines", default=_LINES, show_default=True, type=click.IntRange(1), help="Lines at most.")
+def log(job_id: str, lines: int) -> None:
+    """The last lines that the process of JOB has written, as far as it has come.
+
+    \b
+    Example:  ragtune job log job-4f2a91c07d
+    """
+    jobs = _jobs()
+    found = jobs.get(job_id)
+    written = jobs.tail(job_id, lines)
+    for line in written:
+        show(line)
+    if not written:
+        say(f"the {found.kind} {job_id} has no log: it has said nothing, or is a command's and said it in its terminal")
 
 
 @job.command()
@@ -124,8 +143,8 @@ def _draw(watched: Job, events: Iterable[JobEvent]) -> None:
             bar.advance(advance.done - (last.done if last else 0))
             if advance.total is not None:
                 bar.total(advance.total)
-            if advance.rate is not None:
-                bar.describe(f"{advance.rate:.1f} {advance.unit}/s")
+            rate = [] if advance.rate is None else [f"{advance.rate:.1f} {advance.unit}/s"]
+            bar.describe(", ".join([*rate, *in_words(advance.figures)]))
             last = advance
 
 

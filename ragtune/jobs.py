@@ -10,6 +10,7 @@ The rows are the truth. A job is at work as long as its lock is held (`ragtune/j
 lock is free, because its process died, says so in its row: at a start, on reading it, and when its resource is wanted.
 """
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from ragtune.store import Database
 
 _GONE = "the process that was at it has ended without a word; it can be resumed"
 _POLL = 0.25  # seconds
+_MOST_TAIL = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,18 @@ class Jobs:
         self._lock(job_id).unlink(missing_ok=True)
 
     def log(self, job_id: str) -> Path:
-        """Where the worker of a job writes what it has to say."""
+        """Where the worker of a job writes what it has to say; kept as long as the job is, where it said anything."""
         return self.folder / f"{job_id}.log"
+
+    def tail(self, job_id: str, lines: int) -> list[str]:
+        """The last lines of a job's log, of its last mebibyte; none of a job that has none, as one of a command, which
+        speaks in its terminal."""
+        try:
+            with self.log(job_id).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _MOST_TAIL))
+                return file.read().decode(errors="replace").splitlines()[-lines:]
+        except FileNotFoundError:
+            return []
 
     @contextmanager
     def _running(self, job: Job, lock: JobLock) -> Iterator[RunningJob]:

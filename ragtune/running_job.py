@@ -1,8 +1,9 @@
 """A job as the process at work on it has it: it tells how far it is, and hears there that it is to stop."""
 
+import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -30,14 +31,26 @@ class RunningJob:
         self._unwritten: dict[str, Progress] = {}  # by stage, the latest one last
         self._write_at = 0.0
 
-    def progress(self, done: int, total: int | None, *, unit: str, stage: str) -> None:
-        """`done` of `total` units of this stage are done. Raises Cancelled if the job is to stop.
+    def progress(
+        self, done: int, total: int | None, *, unit: str, stage: str, figures: Mapping[str, float] | None = None
+    ) -> None:
+        """`done` of `total` units of this stage are done; `figures` are what else is known. Raises Cancelled if the job
+        is to stop.
 
         Cheap to call: it is written down, and looked whether to stop, four times a second at most, and at the
         beginning and the end of a stage. What was left out last is made up for before the stage, or the job, ends.
         """
         percent = 100.0 * done / total if total else None
-        latest = Progress(stage=stage, done=done, total=total, unit=unit, percent=percent, rate=None, eta_seconds=None)
+        latest = Progress(
+            stage=stage,
+            done=done,
+            total=total,
+            unit=unit,
+            percent=percent,
+            rate=None,
+            eta_seconds=None,
+            figures={name: value for name, value in (figures or {}).items() if math.isfinite(value)},  # JSON has no NaN
+        )
         if latest == self._latest:
             return
         begins = self._latest is None or self._latest.stage != stage

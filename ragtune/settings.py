@@ -58,6 +58,14 @@ class Settings(BaseModel):
     document_roots: tuple[Path, ...] = Field(
         default=(), description="folders an index may be built from over HTTP, comma separated"
     )
+    training_roots: tuple[Path, ...] = Field(
+        default=(), description="folders a recipe sent over HTTP may name data in, comma separated"
+    )
+    training_threads: int = Field(
+        default=0,
+        ge=0,
+        description="torch threads of a training; 0 means half the processors beside a service, all without one",
+    )
 
     api_key: SecretStr | None = Field(default=None, description="what the commands show a service that asks for a key")
 
@@ -152,6 +160,6 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _split(name: str, value: Any) -> Any:
-    if name in ("allowed_hosts", "adapter_roots", "document_roots") and isinstance(value, str):
+    if name in ("allowed_hosts", "adapter_roots", "document_roots", "training_roots") and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value

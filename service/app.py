@@ -25,6 +25,7 @@ from service.routes import (
     query,
     templates,
     tokens,
+    training,
     vllm,
 )
 
@@ -36,7 +37,8 @@ _TAGS = [
     {"name": "indexes", "description": "Knowledge indexes as versions behind a name."},
     {"name": "documents", "description": "What indexes are built from."},
     {"name": "templates", "description": "Prompt templates as versions behind a name."},
-    {"name": "jobs", "description": "Long work: builds of indexes, later also training and evaluation."},
+    {"name": "training", "description": "Adapters made here, from a recipe and labelled examples."},
+    {"name": "jobs", "description": "Long work: builds of indexes and trainings, later also evaluation."},
     {"name": "engine", "description": "What is in memory, and how busy it is."},
     {"name": "audit", "description": "Who changed something."},
     {"name": "modes", "description": "Aliases for whole modes."},
@@ -69,6 +71,7 @@ def create_app(parts: Parts) -> FastAPI:
         templates.router(parts),
         modes.router(parts),
         jobs.router(parts),
+        training.router(parts),
         engine.router(parts),
         audit.router(parts),
     )

@@ -14,7 +14,7 @@ from indexer.building import JOB, BuildSpec
 from indexer.store import resource
 from ragtune.errors import AlreadyRunning, RagtuneError
 from ragtune.job import Job
-from ragtune.jobs import Jobs, QueuedJob
+from ragtune.jobs import QueuedJob
 from service.working import Workers
 
 log = logging.getLogger("ragtune.jobs")
@@ -25,8 +25,7 @@ _POLL = 0.25  # seconds between two tries while another build of the index runs
 class Rebuilding:
     """The builds of one service."""
 
-    def __init__(self, jobs: Jobs, workers: Workers) -> None:
-        self._jobs = jobs
+    def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._next: dict[str, asyncio.Task[Job]] = {}  # by index, the build that has not begun
         self._beside: set[asyncio.Task[Any]] = set()  # what nobody waits for
@@ -38,9 +37,7 @@ class Rebuilding:
 
     async def done(self, job: Job) -> Job:
         """The job at its end. Raises the error it failed with, and Interrupted if it was cancelled."""
-        ended = await self._workers.wait(job.id)
-        ended.check()
-        return ended
+        return await self._workers.done(job)
 
     async def soon(self, index: str, author: str, tenant: str) -> Job:
         """A build that begins after this call, at its end: for whoever waits for what was just stored."""
@@ -88,29 +85,10 @@ class Rebuilding:
         task.add_done_callback(_look)
 
     async def _queue(self, spec: BuildSpec, author: str, tenant: str, resumes: str | None) -> QueuedJob:
-        queuing = asyncio.ensure_future(
-            asyncio.to_thread(
-                lambda: self._jobs.queue(
-                    JOB,
-                    resource(spec.index),
-                    spec.model_dump(mode="json"),
-                    author=author,
-                    tenant=tenant,
-                    resumes=resumes,
-                )
-            )
+        asked = spec.model_dump(mode="json")
+        return await self._workers.queue(
+            JOB, resource(spec.index), asked, author=author, tenant=tenant, resumes=resumes
         )
-        try:
-            return await asyncio.shield(queuing)
-        except asyncio.CancelledError:
-            with suppress(RagtuneError):
-                await self._withdraw(await queuing)
-            raise
-
-    async def _withdraw(self, queued: QueuedJob) -> None:
-        """Nobody will start a worker for it, and nobody else can."""
-        queued.lock.release()
-        await asyncio.to_thread(self._jobs.bury, queued.job.id, "the service ended before it began; it can be resumed")
 
 
 def _look(task: asyncio.Task[Any]) -> None:

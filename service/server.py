@@ -174,7 +174,7 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
         audit=AuditLog(database),
         jobs=jobs,
         workers=workers,
-        rebuilding=Rebuilding(jobs, workers),
+        rebuilding=Rebuilding(workers),
     )
     parts.rebuilding.afterwards = partial(collect_versions, parts=parts)
     for name in indexes.versions.names():

@@ -1,4 +1,4 @@
-"""Workers: the processes that do jobs beside the service, niced and on one thread each.
+"""Workers: the processes that do jobs beside the service, niced and on few threads each.
 
 A worker is started with its job's lock, so a job is never without somebody who has it (`ragtune/job_lock.py`): not
 before its worker has begun, and not when this process is killed, which its workers outlive. What it writes on its
@@ -15,14 +15,15 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Sequence
 from pathlib import Path
 
-from ragtune.job import Job
+from ragtune.errors import RagtuneError
+from ragtune.job import Job, Kind, Spec
 from ragtune.jobs import Jobs, QueuedJob
 
 log = logging.getLogger("ragtune.jobs")
 _NICE = 10
 _GRACE = 10.0  # seconds between being asked to end and being made to
 _POLL = 0.25  # seconds between two looks whether a job is to be cancelled
-_TAIL = 4096  # bytes of what a worker that failed has written
+_TAIL = 40  # lines of what a worker that failed has written
 
 
 class Workers:
@@ -35,14 +36,31 @@ class Workers:
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._closing = asyncio.Event()
 
-    async def start(self, queued: QueuedJob, command: Sequence[str]) -> None:
+    async def queue(
+        self, kind: Kind, resource: str, spec: Spec, *, author: str, tenant: str, resumes: str | None
+    ) -> QueuedJob:
+        """A new job, to be started at once. Whoever is cancelled while it is written down has withdrawn it.
+
+        Raises what `Jobs.queue` raises.
+        """
+        queuing = asyncio.ensure_future(
+            asyncio.to_thread(self._jobs.queue, kind, resource, spec, author=author, tenant=tenant, resumes=resumes)
+        )
+        try:
+            return await asyncio.shield(queuing)
+        except asyncio.CancelledError:
+            with contextlib.suppress(RagtuneError):
+                await self._withdraw(await queuing)
+            raise
+
+    async def start(self, queued: QueuedJob, command: Sequence[str], threads: int = 1) -> None:
         """Start `python -m COMMAND --job ID` on a job that was just queued, and watch it to its end.
 
         If it cannot be started the job has failed, and why is raised.
         """
         job = queued.job
         try:
-            process = await self._spawn(queued, command)
+            process = await self._spawn(queued, command, threads)
         except BaseException:
             self._jobs.bury(job.id, "its process could not be started")
             raise
@@ -58,14 +76,25 @@ class Workers:
             await asyncio.wait({self._watched[job_id]})
         return await asyncio.to_thread(self._jobs.get, job_id)
 
+    async def done(self, job: Job) -> Job:
+        """The job at its end. Raises the error it failed with, and Interrupted if it was cancelled."""
+        ended = await self.wait(job.id)
+        ended.check()
+        return ended
+
     async def close(self) -> None:
         """End all workers; a job that is not done is failed then, and can be resumed."""
         self._closing.set()
         if self._watched:
             await asyncio.wait(self._watched.values())
 
-    async def _spawn(self, queued: QueuedJob, command: Sequence[str]) -> Process:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    async def _withdraw(self, queued: QueuedJob) -> None:
+        """Nobody will start a worker for it, and nobody else can."""
+        queued.lock.release()
+        await asyncio.to_thread(self._jobs.bury, queued.job.id, "the service ended before it began; it can be resumed")
+
+    async def _spawn(self, queued: QueuedJob, command: Sequence[str], threads: int) -> Process:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
         environment["RAGTUNE_HOME"] = str(self._home)
         with self._jobs.log(queued.job.id).open("wb") as output:
             # A group of its own, so that Ctrl-C is ours to act on, and not a session: see service/proving.py.
@@ -110,7 +139,7 @@ class Workers:
         self._jobs.bury(job_id, f"its process ended with {how} before it was done; it can be resumed")
         job, written = self._jobs.get(job_id), self._jobs.log(job_id)
         if job.state == "failed":
-            tail = written.read_bytes()[-_TAIL:].decode(errors="replace") if written.exists() else ""
+            tail = "\n".join(self._jobs.tail(job_id, _TAIL))
             log.warning("%s of %s (%s) failed, %s: %s", job.kind, job.resource, job_id, how, tail.strip())
-        else:
-            written.unlink(missing_ok=True)
+        if written.exists() and not written.stat().st_size:
+            written.unlink()

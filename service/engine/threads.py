@@ -46,6 +46,12 @@ def choose_threads(threads: int) -> int:
     return chosen
 
 
+def limit(threads: int) -> None:
+    """So many for a process that works beside the engine, and one for what runs side by side; before torch computes."""
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+
+
 def use(allowed: frozenset[int]) -> None:
     """Let the calling thread run on all of these again: it inherits the one processor of the thread that started it."""
     if sys.platform == "linux":

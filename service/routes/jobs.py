@@ -8,31 +8,38 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from fastapi import Path as PathParameter
 from pydantic import ValidationError
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
-from indexer.building import JOB, BuildSpec
+from indexer import building
 from ragtune.errors import IncompatibleParts
 from ragtune.job import SCOPES, Job, JobEvent, Kind, State
 from ragtune.roots import inside
+from service import training
 from service.access import allow, author, needs, tenant
 from service.disconnect import EventStream
 from service.documented import NAMED, events, refusals
 from service.errors import as_event
 from service.parts import Parts
+from service.submitting import submit
 
 _POLL = 0.25  # seconds
 _MOST = 2**63 - 1  # SQLite has no larger number
 _EXAMPLE = """id: 3
 event: progress
-data: {"stage":"embedding","done":512,"total":2048,"unit":"passages","percent":25.0,"rate":44.8,"eta_seconds":34.3}
+data: {"stage":"training","done":51,"total":204,"unit":"steps","percent":25.0,"rate":1.2,"eta_seconds":127.5,\
+"figures":{"loss":1.31}}
 
 : keep-alive
 
 id: 4
 event: state
-data: {"state":"succeeded","result":{"version":"handbook@4"},"error":null}
+data: {"state":"succeeded","result":{"version":"support-lora@4"},"error":null}
 
 """
+_LOG = {
+    "schema": {"type": "string"},
+    "example": "12:00:31 training 51 of 204 steps, loss 1.31, 640 tokens/s\n",
+}
 
 JobId = Annotated[str, PathParameter(alias="id", description="the id of a job", examples=["job-4f2a91c07d"])]
 Limit = Annotated[int, Query(ge=1, le=1000, description="jobs at most")]
@@ -41,6 +48,7 @@ OfResource = Annotated[
     str | None, Query(description="only jobs on this resource", max_length=256, examples=["index:handbook"])
 ]
 InState = Annotated[State | None, Query(description="only jobs in this state")]
+Lines = Annotated[int, Query(ge=1, le=10_000, description="lines at most, of the last mebibyte")]
 After = Annotated[
     int,
     Header(
@@ -106,17 +114,41 @@ def router(parts: Parts) -> APIRouter:
         """Go on with a job that has failed or was cancelled, as a new one; what it had done is not done again."""
         job = await asyncio.to_thread(parts.jobs.get, job_id, tenant(request))
         allow(request, SCOPES[job.kind])
-        if job.kind != JOB:
-            raise IncompatibleParts(f"a {job.kind} cannot be resumed; start it again", param="id")
         try:
-            spec = BuildSpec.model_validate(job.spec)
+            return await _resumed(job, parts, author(request))
         except ValidationError as error:
             raise IncompatibleParts("this job was written by another ragtune; start it again", param="id") from error
-        if spec.path is not None:
-            inside(Path(spec.path), parts.settings.document_roots, "RAGTUNE_DOCUMENT_ROOTS", "id")
-        return await parts.rebuilding.start(spec, author(request), job.tenant, resumes=job.id)
+
+    @routes.get(
+        "/{id}/log",
+        dependencies=[needs("query")],
+        response_class=Response,
+        responses=refusals(*NAMED) | {200: {"description": "The last lines.", "content": {"text/plain": _LOG}}},
+    )
+    async def jobs_log(job_id: JobId, request: Request, lines: Lines = 200) -> Response:
+        """The last lines that a job's process has written, as far as it has come.
+
+        Empty where it wrote nothing, and for a job of a command, which speaks in its terminal.
+        """
+        await asyncio.to_thread(parts.jobs.get, job_id, tenant(request))
+        written = await asyncio.to_thread(parts.jobs.tail, job_id, lines)
+        return PlainTextResponse("".join(f"{line}\n" for line in written))
 
     return routes
+
+
+async def _resumed(job: Job, parts: Parts, who: str) -> Job:
+    """The new job. Raises IncompatibleParts for a kind that cannot be resumed, ValidationError for a spec that nobody
+    understands any more."""
+    if job.kind == training.JOB:
+        spec = training.TrainingSpec.model_validate(job.spec)
+        return await submit(parts, spec.model_copy(update={"fresh": False}), who, resumes=job.id)
+    if job.kind != building.JOB:
+        raise IncompatibleParts(f"a {job.kind} cannot be resumed; start it again", param="id")
+    build = building.BuildSpec.model_validate(job.spec)
+    if build.path is not None:
+        inside(Path(build.path), parts.settings.document_roots, "RAGTUNE_DOCUMENT_ROOTS", "id")
+    return await parts.rebuilding.start(build, who, job.tenant, resumes=job.id)
 
 
 async def _told(request: Request, job_id: str, after: int, parts: Parts) -> AsyncGenerator[str]:

@@ -144,7 +144,7 @@ def make_parts(
             audit=AuditLog(database),
             jobs=jobs,
             workers=workers,
-            rebuilding=Rebuilding(jobs, workers),
+            rebuilding=Rebuilding(workers),
         )
 
     return make

@@ -100,7 +100,7 @@ async def test_jobs_are_listed_by_what_is_asked_for_and_shown_one_by_one(client:
 async def test_an_unknown_job_is_a_404_with_near_matches_on_every_route(client: httpx.AsyncClient, jobs: Jobs) -> None:
     job_id = finished(jobs)
     near = job_id[:-1]
-    for method, path in (("GET", ""), ("GET", "/events"), ("POST", "/cancel")):
+    for method, path in (("GET", ""), ("GET", "/events"), ("GET", "/log"), ("POST", "/cancel"), ("POST", "/resume")):
         answer = await client.request(
             method, f"/v1/jobs/{near}{path}", headers={"content-type": "application/json"} if method == "POST" else {}
         )
@@ -118,6 +118,20 @@ async def test_a_tenant_sees_its_own_jobs_and_a_foreign_one_is_unknown(
         assert (await client.get(f"/v1/jobs/{job_id}", headers=key)).status_code == (200 if seen else 404)
     foreign = await client.get(f"/v1/jobs/{job_id}x/events", headers=brevik)
     assert foreign.status_code == 404 and "no job is registered yet" in foreign.json()["error"]["message"]
+
+
+async def test_a_log_is_read_by_who_sees_the_job_and_empty_where_nobody_wrote_one(
+    client: httpx.AsyncClient, jobs: Jobs, keys: Keys
+) -> None:
+    acme, brevik = made(keys, "query", tenant="acme"), made(keys, "query", tenant="brevik")
+    job_id = finished(jobs, tenant="acme")
+    assert (await client.get(f"/v1/jobs/{job_id}/log", headers=acme)).text == ""
+    jobs.log(job_id).write_bytes(b"one\ntwo \xff\nthree")
+    for lines, told in ((1, "three\n"), (2, "two \ufffd\nthree\n"), (9, "one\ntwo \ufffd\nthree\n")):
+        answer = await client.get(f"/v1/jobs/{job_id}/log", params={"lines": lines}, headers=acme)
+        assert (answer.status_code, answer.text) == (200, told)
+    assert (await client.get(f"/v1/jobs/{job_id}/log", headers=brevik)).status_code == 404
+    assert (await client.get(f"/v1/jobs/{job_id}/log", params={"lines": 0}, headers=acme)).status_code == 400
 
 
 async def cancel(client: httpx.AsyncClient, job_id: str, key: dict[str, str]) -> httpx.Response:

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from adapters.answer_loss import task_losses, together
 from adapters.base_model import describe
-from adapters.cli import train as train_command
 from adapters.dataset import Item, render_all
 from adapters.manifest import AdapterManifest
 from adapters.mixing import plan
@@ -44,6 +43,7 @@ from service.catalog import Catalog
 from service.parts import Parts
 from service.pipeline import Ask, prepare_all
 from service.rebuilding import Rebuilding
+from service.train_cli import train as train_command
 from service.working import Workers
 from tests.fakes import EchoEngine, LetterEmbedder, ThreadPreparer
 from tests.small_index import build_index
@@ -185,7 +185,7 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     stores = (adapters, indexes, templates)
     jobs = Jobs(database, settings.home)
     workers = Workers(jobs, settings.home)
-    beside = (jobs, workers, Rebuilding(jobs, workers))
+    beside = (jobs, workers, Rebuilding(workers))
     parts = Parts(settings, base, tokenizer, *stores, catalog, retriever, engine, preparer, gate, audit, *beside)
 
     asked = [Example(id=letter, query=f"{letter}{letter}?", answers=("x",)) for letter in "abf"]

@@ -54,7 +54,7 @@ async def at_work(jobs: Jobs, job: Job) -> psutil.Process:
     return process
 
 
-async def test_a_worker_does_its_job_niced_and_on_one_thread_and_leaves_nothing(
+async def test_a_worker_does_its_job_niced_and_on_one_thread_and_leaves_only_its_log(
     jobs: Jobs, workers: Workers, tmp_path: Path
 ) -> None:
     job = await started(jobs, workers, {"steps": 20})
@@ -63,8 +63,22 @@ async def test_a_worker_does_its_job_niced_and_on_one_thread_and_leaves_nothing(
     assert "nice 10, threads 1" in jobs.log(job.id).read_text()
     done = await workers.wait(job.id)
     assert (done.state, done.result) == ("succeeded", {"steps": 20, "reads": ""})
-    assert list(jobs.folder.iterdir()) == []
+    assert list(jobs.folder.iterdir()) == [jobs.log(job.id)]
+    assert jobs.tail(job.id, 2) == [f"step {step}, nice 10, threads 1" for step in (18, 19)]
     assert await workers.wait(job.id) == done
+
+
+async def test_a_worker_may_be_given_more_threads(jobs: Jobs, workers: Workers) -> None:
+    queued = jobs.queue("index build", "index:handbook", {"steps": 1})
+    await workers.start(queued, WORKER, threads=3)
+    await workers.wait(queued.job.id)
+    assert jobs.tail(queued.job.id, 9) == ["step 0, nice 10, threads 3"]
+
+
+async def test_a_log_nobody_wrote_into_is_not_kept(jobs: Jobs, workers: Workers) -> None:
+    job = await workers.wait((await started(jobs, workers, {"steps": 0})).id)
+    assert job.state == "succeeded" and list(jobs.folder.iterdir()) == []
+    assert jobs.tail(job.id, 9) == []
 
 
 @pytest.mark.parametrize(

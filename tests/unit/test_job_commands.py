@@ -64,7 +64,7 @@ def test_jobs_are_listed_with_what_they_are_at_made_or_failed_of(jobs: Jobs) -> 
 def test_an_unknown_job_is_told_which_is_near(jobs: Jobs) -> None:
     with jobs.run("index build", HANDBOOK, {}) as done:
         pass
-    for command in ("show", "watch", "cancel"):
+    for command in ("show", "watch", "cancel", "log"):
         refused = run(jobs, command, done.job.id[:-1]).exception
         assert isinstance(refused, UnknownName) and done.job.id in refused.message
 
@@ -99,6 +99,23 @@ def test_watching_a_job_that_fails_is_exit_code_1_with_the_reason(jobs: Jobs) ->
     watched = run(jobs, "watch", running.job.id)
     assert watched.exit_code == 1
     assert f"index build {running.job.id}: failed: nothing to index" in watched.stderr
+
+
+def test_a_training_is_shown_with_its_loss_and_its_pace_and_its_log_is_read(jobs: Jobs) -> None:
+    with jobs.run("training", "adapter:support", {}) as running:
+        running.progress(51, 204, unit="steps", stage="training", figures={"loss": 1.306, "tokens_per_second": 1640.2})
+        shown = run(jobs, "show", running.job.id).stdout
+        assert "training 51 of 204 steps (25 %), loss 1.31, 1,640 tokens/s" in shown
+    assert "has no log" in run(jobs, "log", running.job.id).stderr
+    jobs.log(running.job.id).write_text("one\ntwo\x1b[2J\nthree\n")
+    assert run(jobs, "log", running.job.id, "--lines", "2").stdout == "two\\x1b[2J\nthree\n"
+
+
+def test_a_figure_that_is_no_number_is_not_told(jobs: Jobs) -> None:
+    with jobs.run("training", "adapter:support", {}) as running:
+        running.progress(1, 2, unit="steps", stage="training", figures={"loss": float("nan"), "tokens_per_second": 3.0})
+    progress = jobs.get(running.job.id).progress
+    assert progress is not None and progress.figures == {"tokens_per_second": 3.0}
 
 
 def test_a_job_is_asked_to_stop_and_the_audit_log_knows(jobs: Jobs, database: Database) -> None:

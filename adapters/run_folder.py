@@ -1,0 +1,134 @@
+"""The folder of one training: what it goes on from when it was interrupted, and what is left of it for people.
+
+Its name holds the identity of the training, so the same recipe on the same data and base model finds its own.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from adapters.bill_page import write_bill
+from adapters.learning import Watch
+from adapters.learning_state import StateFile
+from adapters.manifest import CurvePoint, SearchedRate, TrainingRecord
+from adapters.meter import Meter, Spent
+from adapters.recipe import Recipe
+
+_SO_FAR = "so-far.json"
+
+
+def identity_of(recipe: Recipe, data_sha256: str, base_fingerprint: str, *more: str) -> str:
+    """What has to be the same for a training to go on: recipe, data token by token, base model, and what else was
+    asked for."""
+    told = "\0".join((recipe.model_dump_json(), data_sha256, base_fingerprint, *more))
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+class _SoFar(BaseModel):
+    """What an interrupted training has used, and found out before it began to learn."""
+
+    spent: Spent = Spent()
+    searched: tuple[SearchedRate, ...] | None = None
+    search_seconds: float = 0.0
+
+
+@dataclass
+class RunFolder:
+    """One training's folder below the home's runs."""
+
+    folder: Path
+    states: StateFile
+    _so_far: _SoFar
+
+    @classmethod
+    def of(cls, runs: Path, recipe: Recipe, identity: str) -> "RunFolder":
+        """The folder of this training, new or as it was left. Raises OSError."""
+        folder = runs / f"{recipe.name}-{identity[:12]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            so_far = _SoFar.model_validate_json((folder / _SO_FAR).read_bytes())
+        except (FileNotFoundError, ValidationError):  # begun anew, which `states` tells of
+            so_far = _SoFar()
+        return cls(folder, StateFile(folder, identity), so_far)
+
+    @property
+    def spent(self) -> Spent:
+        """What was used before this process."""
+        return self._so_far.spent
+
+    @property
+    def searched(self) -> tuple[SearchedRate, ...] | None:
+        """The rates that were tried; None if none was yet."""
+        return self._so_far.searched
+
+    @property
+    def search_seconds(self) -> float:
+        """How long that took."""
+        return self._so_far.search_seconds
+
+    def forget(self) -> None:
+        """Go on from nothing."""
+        self.states.remove()
+        self._so_far = _SoFar()
+        self._write()
+
+    @contextmanager
+    def searching(self) -> Iterator[Callable[[tuple[SearchedRate, ...]], None]]:
+        """Search inside, and hand what was found to what is given: it is not searched again."""
+        started = time.monotonic()
+
+        def keep(searched: tuple[SearchedRate, ...]) -> None:
+            took = time.monotonic() - started
+            self._so_far = self._so_far.model_copy(update={"searched": searched, "search_seconds": took})
+            self._write()
+
+        yield keep
+
+    @contextmanager
+    def keeping(self, meter: Meter) -> Iterator[None]:
+        """However what is inside ends early, write down what was used by then."""
+        try:
+            yield
+        except BaseException:
+            self._keep(meter)
+            raise
+
+    def noting(self, watch: Watch, meter: Meter, every: float = 10.0) -> Watch:
+        """`watch`, and now and then what was used so far is written down, for a process that is killed."""
+        due = time.monotonic() + every
+
+        def noted(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                self._keep(meter)
+                due = time.monotonic() + every
+            watch(stage, done, total, figures)
+
+        return noted
+
+    def finish(self, record: TrainingRecord, curve: Sequence[CurvePoint], cache: Path) -> None:
+        """Leave the bill, the curve and the record for people. The weights are in the store by now."""
+        self.states.remove()
+        (self.folder / _SO_FAR).unlink(missing_ok=True)
+        write_bill(record, self.folder, curve, cache)
+        for weights in self.folder.glob("*.safetensors*"):
+            weights.unlink()
+
+    def _keep(self, meter: Meter) -> None:
+        self._so_far = self._so_far.model_copy(update={"spent": meter.spent()})
+        self._write()
+
+    def _write(self) -> None:
+        beside = self.folder / f"{_SO_FAR}.new"
+        try:
+            beside.write_text(json.dumps(self._so_far.model_dump(mode="json")), encoding="utf-8")
+            beside.rename(self.folder / _SO_FAR)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
