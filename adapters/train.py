@@ -86,9 +86,9 @@ def train(
 ) -> Version[AdapterManifest]:
     """Train, make sure that what was saved is served as it was trained, and publish, with `alias` pointing there then.
 
-    Without `served` the engine is not asked. On any error nothing is published; a training that was ended goes on where it was when it is started again. Raises
-    RefusedArtifact for data or a training that is no good, UnknownName for an index or a template, StorageFull, and
-    what `watch` raises.
+    Without `served` the engine is not asked. On any error nothing is published; a training that was ended goes on where
+    it was when it is started again. Raises RefusedArtifact for data or a training that is no good, UnknownName for an
+    index or a template, StorageFull, and what `watch` raises.
     """
     database = Database(settings.database)
     base = locate_base_model(settings)
@@ -170,7 +170,7 @@ def _learn(
     peak = meter.spent().peak_memory  # of the training: what comes now loads the model again to look at it
     _tell(learned)
     train_loss = _train_loss(made, trainee)
-    forgotten = _forgetting(made, trainee, watch)
+    forgotten = _forgetting(made, trainee, watch) if recipe.forgetting else None
     trainee.save(run.folder)
     answered = check_saved(trainee, run.folder, data.train, made.pad, made.tokenizer.eos_ids)
     sizes = (_artifact_bytes(trainee, run.folder), trainee.trainable, trainee.total)

@@ -35,7 +35,7 @@ class Done:
     trainable: int
     total: int
     train_loss: float
-    forgetting: Forgetting
+    forgetting: Forgetting | None
     alone: Mapping[str, float]
 
 

@@ -58,11 +58,16 @@ class Rates(click.ParamType):  # type: ignore[type-arg]
     metavar="[RATES]",
     help="Choose the learning rate first, by short runs: among RATES (1e-4,5e-4,2e-3), or the method's usual ones.",
 )
+@click.option(
+    "--interference", is_flag=True, help="Train each task alone, too, and show what training together costs it."
+)
 @click.option("--alias", help="Let NAME@ALIAS mean the new version, as in support-lora@prod.")
 @click.option("--fresh", is_flag=True, help="Do not go on with a training of this recipe that was ended.")
 @click.option("--check", "only_check", is_flag=True, help="Read, compare and count the data; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def train(recipe: Path, search: object, alias: str | None, fresh: bool, only_check: bool, as_json: bool) -> None:
+def train(
+    recipe: Path, search: object, interference: bool, alias: str | None, fresh: bool, only_check: bool, as_json: bool
+) -> None:
     """Train the adapter that the TOML file RECIPE describes, try it on the engine, and publish it.
 
     \b
@@ -95,7 +100,12 @@ def train(recipe: Path, search: object, alias: str | None, fresh: bool, only_che
     if beside:
         os.nice(_NICE)
     spec = TrainingSpec(
-        recipe=written, folder=str(recipe.parent.resolve()), alias=alias, search=_rates(search, parsed), fresh=fresh
+        recipe=written,
+        folder=str(recipe.parent.resolve()),
+        alias=alias,
+        search=_rates(search, parsed),
+        interference=interference,
+        fresh=fresh,
     )
     version = _run(spec, parsed, settings)
     AuditLog(database).command("train", str(version))

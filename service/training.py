@@ -40,7 +40,8 @@ _EVERY = 10.0  # seconds between two lines of a stage in the log
 
 
 class TrainingSpec(BaseModel):
-    """What a training is asked to do. `recipe` is as it was written, `search` are learning rates to choose among.
+    """What a training is asked to do. `recipe` is as it was written, `search` are learning rates to choose among, with
+    `interference` each task is trained alone, too, to be compared.
 
     Relative data paths are taken from `folder`. Without one the recipe came over HTTP: its paths are absolute and
     inside RAGTUNE_TRAINING_ROOTS, or name examples that were sent along. `fresh` does not go on with a training that
@@ -53,6 +54,7 @@ class TrainingSpec(BaseModel):
     folder: str | None = None
     alias: str | None = None
     search: tuple[float, ...] = Field(default=(), max_length=32)
+    interference: bool = False
     fresh: bool = False
 
     def read(self, settings: Settings) -> Recipe:
@@ -103,7 +105,7 @@ def carry_out(running: RunningJob, settings: Settings, tell: Tell) -> Version[Ad
     """
     from adapters.base_model import locate_base_model
     from adapters.following import follow
-    from adapters.train import train
+    from adapters.train import Wishes, train
     from service.trial import answer
 
     spec = TrainingSpec.model_validate(running.job.spec)
@@ -123,8 +125,7 @@ def carry_out(running: RunningJob, settings: Settings, tell: Tell) -> Version[Ad
             served=partial(answer, settings, locate_base_model(settings)),
             author=running.job.author,
             alias=spec.alias,
-            search=spec.search,
-            fresh=spec.fresh,
+            wishes=Wishes(spec.search, spec.interference, spec.fresh),
         )
         running.result = {"version": str(version)}
         if spec.alias is not None:

@@ -51,9 +51,11 @@ from tests.tiny import save_tiny
 
 PAD = 2
 LORA = 'name = "short"\nmethod = "lora"\ntrain = "train.jsonl"\nlearning_rate = 2e-2\nepochs = 5\nbatch_tokens = 100\n'
+LORA += "validation_share = 0\nforgetting = false\n"
 SOFT = (
     'name = "soft"\nmethod = "prompt_tuning"\ntrain = "train.jsonl"\nlearning_rate = 2e-1\nepochs = 5\n'
-    'batch_tokens = 100\n[prompt_tuning]\nvirtual_tokens = 4\ninit_text = "Be brief."\n'
+    "batch_tokens = 100\nvalidation_share = 0\nforgetting = false\n"
+    '[prompt_tuning]\nvirtual_tokens = 4\ninit_text = "Be brief."\n'
 )
 
 
@@ -108,9 +110,7 @@ def test_training_publishes_an_adapter_that_plain_peft_loads_and_that_has_learne
 
 def test_the_same_recipe_trains_the_same_weights(tmp_path: Path, settings: Settings) -> None:
     path = write(tmp_path, LORA)
-    for _ in range(2):
-        train_from_file(path, settings)
-    first, second = (run / "adapter_model.safetensors" for run in settings.runs.iterdir())
+    first, second = (train_from_file(path, settings).folder / "adapter_model.safetensors" for _ in range(2))
     assert first.read_bytes() == second.read_bytes()
 
 
