@@ -26,7 +26,7 @@ _JUST_SENT = 3600.0  # seconds in which examples may not have a job yet
 
 
 async def submit(parts: Parts, spec: TrainingSpec, author: str, resumes: str | None = None) -> Job:
-    """Begin a training, in a process of its own.
+    """Begin a training, in a process of its own, once those that were asked for before have ended.
 
     Raises RefusedArtifact for data that cannot be read, with its line, or a method this machine cannot do, UnknownName
     for an index or a template, Forbidden for a path outside the roots, InvalidRequest for a name that is taken, and
@@ -35,7 +35,7 @@ async def submit(parts: Parts, spec: TrainingSpec, author: str, resumes: str | N
     recipe = await asyncio.to_thread(_checked, parts, spec)
     asked = spec.model_dump(mode="json")
     queued = await parts.workers.queue(JOB, resource(recipe.name), asked, author=author, tenant="", resumes=resumes)
-    await parts.workers.start(queued, _COMMAND, bounded(parts.settings, beside=True).training_threads)
+    parts.workers.start_in_turn(queued, _COMMAND, bounded(parts.settings, beside=True).training_threads)
     return queued.job
 
 

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 from ragtune.errors import RagtuneError
@@ -35,6 +35,7 @@ class Workers:
         self._grace = grace
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._closing = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     async def queue(
         self, kind: Kind, resource: str, spec: Spec, *, author: str, tenant: str, resumes: str | None
@@ -58,17 +59,15 @@ class Workers:
 
         If it cannot be started the job has failed, and why is raised.
         """
-        job = queued.job
-        try:
-            process = await self._spawn(queued, command, threads)
-        except BaseException:
-            self._jobs.bury(job.id, "its process could not be started")
-            raise
-        finally:
-            queued.lock.hand_over()
-        watching = asyncio.create_task(self._watch(job, process))
-        self._watched[job.id] = watching
-        watching.add_done_callback(lambda _: self._watched.pop(job.id, None))
+        process = await self._begun(queued, command, threads)
+        self._follow(queued.job, self._watch(queued.job, process))
+
+    def start_in_turn(self, queued: QueuedJob, command: Sequence[str], threads: int = 1) -> None:
+        """The same, once all others that were to start in turn have ended: for work of which the machine bears one.
+
+        Until then the job is queued, and can be cancelled.
+        """
+        self._follow(queued.job, self._in_turn(queued, command, threads))
 
     async def wait(self, job_id: str) -> Job:
         """The job when its worker is gone. Whoever is cancelled while waiting leaves the worker at it."""
@@ -87,6 +86,38 @@ class Workers:
         self._closing.set()
         if self._watched:
             await asyncio.wait(self._watched.values())
+
+    def _follow(self, job: Job, work: Coroutine[None, None, None]) -> None:
+        following = asyncio.create_task(work)
+        self._watched[job.id] = following
+        following.add_done_callback(lambda _: self._watched.pop(job.id, None))
+
+    async def _in_turn(self, queued: QueuedJob, command: Sequence[str], threads: int) -> None:
+        mine = asyncio.create_task(self._turn.acquire())
+        unwanted = asyncio.create_task(self._unwanted(queued.job))
+        await asyncio.wait({mine, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+        if unwanted.done():
+            if not mine.cancel():
+                self._turn.release()
+            await self._withdraw(queued)
+            return
+        unwanted.cancel()
+        try:
+            process = await self._begun(queued, command, threads)
+            await self._watch(queued.job, process)
+        except Exception:
+            log.exception("%s of %s (%s) could not be started", queued.job.kind, queued.job.resource, queued.job.id)
+        finally:
+            self._turn.release()
+
+    async def _begun(self, queued: QueuedJob, command: Sequence[str], threads: int) -> Process:
+        try:
+            return await self._spawn(queued, command, threads)
+        except BaseException:
+            self._jobs.bury(queued.job.id, "its process could not be started")
+            raise
+        finally:
+            queued.lock.hand_over()
 
     async def _withdraw(self, queued: QueuedJob) -> None:
         """Nobody will start a worker for it, and nobody else can."""

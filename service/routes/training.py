@@ -100,7 +100,8 @@ def router(parts: Parts) -> APIRouter:
 
         Its next version is published, and served with the next request, once the service's own engine has answered
         with it. One that was ended goes on where it was, when it is resumed or the same is asked for again. A second
-        training of the same adapter is refused while one runs.
+        training of the same adapter is refused while one runs; those of other adapters are queued, for one has half
+        the machine.
         """
         if own := tenant(request):
             raise Forbidden(f"an adapter learns by heart, and is everybody's; this key is only of {own!r}")

@@ -75,6 +75,46 @@ async def test_a_worker_may_be_given_more_threads(jobs: Jobs, workers: Workers) 
     assert jobs.tail(queued.job.id, 9) == ["step 0, nice 10, threads 3"]
 
 
+async def test_jobs_that_start_in_turn_wait_for_each_other_and_can_be_cancelled_meanwhile(
+    jobs: Jobs, workers: Workers
+) -> None:
+    first, second, third = (jobs.queue("training", f"adapter:{name}", {"steps": 40}) for name in "abc")
+    for queued in (first, second, third):
+        workers.start_in_turn(queued, WORKER)
+    await at_work(jobs, first.job)
+    assert [jobs.get(each.job.id).state for each in (first, second, third)] == ["running", "queued", "queued"]
+    jobs.cancel(second.job.id)
+    async with asyncio.timeout(1):
+        assert (await workers.wait(second.job.id)).state == "cancelled"
+    ended = await workers.wait(third.job.id)
+    assert ended.state == "succeeded" and jobs.get(first.job.id).state == "succeeded"
+    assert (ended.started or "") >= (jobs.get(first.job.id).finished or "z")
+
+
+async def test_one_that_waits_for_its_turn_when_the_service_ends_can_be_resumed(jobs: Jobs, workers: Workers) -> None:
+    first, second = (jobs.queue("training", f"adapter:{name}", FOR_EVER) for name in "ab")
+    for queued in (first, second):
+        workers.start_in_turn(queued, WORKER)
+    await at_work(jobs, first.job)
+    await workers.close()
+    waited = jobs.get(second.job.id)
+    assert waited.state == "failed" and waited.error is not None
+    assert waited.error.code == "interrupted" and "the service ended before it began" in waited.error.message
+
+
+async def test_one_that_cannot_be_started_lets_the_next_one_have_its_turn(
+    jobs: Jobs, workers: Workers, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (jobs.queue("training", f"adapter:{name}", {"steps": 1}) for name in "ab")
+    with pytest.MonkeyPatch.context() as patched, caplog.at_level(logging.ERROR, "ragtune.jobs"):
+        patched.setattr("sys.executable", "/no/such/python")
+        workers.start_in_turn(first, WORKER)
+        failed = await workers.wait(first.job.id)
+    assert failed.state == "failed" and first.job.id in caplog.text
+    workers.start_in_turn(second, WORKER)
+    assert (await workers.wait(second.job.id)).state == "succeeded"
+
+
 async def test_a_log_nobody_wrote_into_is_not_kept(jobs: Jobs, workers: Workers) -> None:
     job = await workers.wait((await started(jobs, workers, {"steps": 0})).id)
     assert job.state == "succeeded" and list(jobs.folder.iterdir()) == []
