@@ -59,7 +59,8 @@ def check_served(answered: Sequence[Answered], served: Sequence[Sequence[int]], 
         logits = _next_logits(plain(), [*each.prompt, *each.answer[:at]])
         if other is None or logits[best] - logits[other] > _NEAR:
             raise RefusedArtifact(
-                f"the engine answers otherwise than what plain PEFT or transformers loads, from token {at + 1} on; nothing was published"
+                f"from token {at + 1} on the engine answers otherwise than what plain PEFT or transformers loads; "
+                "nothing was published"
             )
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from adapters.data_check import check_readable
+from adapters.example_files import read_all
 from adapters.recipe import Recipe
 from ragtune.errors import RefusedArtifact
 from ragtune.examples import Example
@@ -85,7 +85,7 @@ def _checked(parts: Parts, spec: TrainingSpec) -> Recipe:
     for field, path in _data(recipe):
         if path.parent != sent_examples(parts.settings):  # also of a command's training that is resumed from here
             inside(path, parts.settings.training_roots, "RAGTUNE_TRAINING_ROOTS", f"recipe.{field}")
-    check_readable(recipe)
+    read_all(recipe)
     return recipe
 
 

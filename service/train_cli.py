@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from adapters.data_check import check_readable
+from adapters.example_files import read_all
 from adapters.manifest import AdapterManifest
 from adapters.recipe import RATES, Recipe, read_recipe
 from indexer.store import Indexes
@@ -91,7 +91,7 @@ def train(
     settings = bounded(settings, beside=beside)
     database = Database(settings.database)  # what is wrong already is told before there is a job
     check_named(parsed, Templates(settings.home, database), Indexes(settings.home, database))
-    check_readable(parsed)
+    read_all(parsed)
     if only_check:
         from adapters.train import check
 

@@ -68,6 +68,7 @@ class TrainingRequest(BaseModel):
     search: bool | Annotated[tuple[Rate, ...], Field(min_length=1, max_length=32)] = Field(
         default=False, description="choose the learning rate by short runs: among the method's usual ones, or these"
     )
+    interference: bool = Field(default=False, description="train each task alone, too, to compare")
     fresh: bool = Field(default=False, description="do not go on with a training of this recipe that was ended")
 
     @property
@@ -109,7 +110,9 @@ def router(parts: Parts) -> APIRouter:
         for field, examples in (("train", body.examples), ("validation", body.validation_examples)):
             if examples:
                 recipe[field] = await keep(parts, examples)
-        spec = TrainingSpec(recipe=recipe, alias=body.alias, search=body.rates, fresh=body.fresh)
+        spec = TrainingSpec(
+            recipe=recipe, alias=body.alias, search=body.rates, interference=body.interference, fresh=body.fresh
+        )
         job = await submit(parts, spec, author(request))
         if wait:
             return await parts.workers.done(job)
