@@ -4,10 +4,7 @@ Written beside and renamed, so the file is always whole; read with `weights_only
 Going on from it gives the same losses and weights as not having been interrupted.
 """
 
-import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,7 +15,7 @@ from torch import Tensor
 
 from adapters.manifest import CurvePoint
 from adapters.techniques.trainee import Trainee
-from ragtune.errors import StorageFull
+from ragtune.full_disk import full_disk_told
 from ragtune.terminal import say
 
 STATE_FILE = "learning.pt"
@@ -72,10 +69,14 @@ class StateFile:
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_suffix(".new")
-        with _or_storage_full(beside), beside.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with full_disk_told(self.folder), beside.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
         beside.rename(self.path)
 
     def restore(self, trainee: Trainee, optimiser: torch.optim.Optimizer) -> History:
@@ -123,21 +124,3 @@ def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-@contextmanager
-def _or_storage_full(beside: Path) -> Iterator[None]:
-    """Removes what was half written. Raises StorageFull for a full disk, which torch may tell of as its own error."""
-    try:
-        yield
-    except BaseException as error:
-        beside.unlink(missing_ok=True)
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__context__
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(
-                f"the disk under {beside.parent} is full; nothing was published, and what was saved before stays: make "
-                "room and start the same training again to go on from there"
-            ) from error
-        raise

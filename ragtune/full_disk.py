@@ -20,11 +20,17 @@ def full_disk_told(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         if _is_full(error):
-            raise StorageFull(f"the disk under {folder} is full; nothing was published. Free some of it") from error
+            raise StorageFull(
+                f"the disk under {folder} is full; nothing was published, and what was saved "
+                "before stays: make room, and start the same again"
+            ) from error
         raise
 
 
-def _is_full(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in _FULL
-    return any(words in str(error) for words in _IN_WORDS)
+def _is_full(error: BaseException | None) -> bool:
+    """Whether it is one, or came while one was dealt with, as in torch.save."""
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno in _FULL) or any(words in str(error) for words in _IN_WORDS):
+            return True
+        error = error.__context__
+    return False

@@ -16,10 +16,11 @@ from adapters.answer_loss import batch_loss, task_losses, together
 from adapters.base_model import BaseModelInfo
 from adapters.dataset import Item
 from adapters.learning import Learned, learn
-from adapters.learning_state import STATE_FILE, StateFile, identity_of
+from adapters.learning_state import STATE_FILE, StateFile
 from adapters.mixing import plan
 from adapters.rate_search import alone, best_rate, search
 from adapters.recipe import Recipe
+from adapters.run_folder import identity_of
 from adapters.techniques import begin
 from adapters.techniques.trainee import Trainee
 from adapters.training_loop import factor, optimise, optimiser_for
