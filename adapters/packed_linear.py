@@ -1,13 +1,14 @@
-"""Frozen fp32 linear layers on oneDNN's packed weights.
+"""Frozen fp32 linear layers on oneDNN's kernels.
 
-torch's own fp32 linear calls MKL, which reaches less than half of what an AMD processor can do; oneDNN on weights
-packed once reaches 1.8 to 4 times MKL here (docs/log.md). Packing copies the weight, so the original should be let go.
-Serving needs the forward only; training through a frozen layer needs the gradient of its input, and so a second,
-transposed copy, which is made when a gradient first passes: below the lowest trained layer none does. Where the kernel
-cannot be used (a GPU, another dtype, a torch without oneDNN) nothing is packed and `can_pack` says so.
+torch's own fp32 linear calls MKL, which on an AMD processor is slower; by how much depends on MKL's version and the
+rows: oneDNN reaches 1.1 to 4 times MKL here (docs/log.md). Where the kernel cannot be used (a GPU, another dtype, a
+torch without oneDNN) `can_pack` says so.
+
+Serving multiplies few rows at a time, and so packs each weight once into oneDNN's own layout; that copies it, and the
+original should be let go. Training multiplies hundreds of rows, beside which oneDNN's reading of a plain weight, or of
+its transpose, costs 2 to 4 %: there the weights stay as they are, mapped from their file, without a copy.
 """
 
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -33,64 +34,46 @@ def pack(weight: Tensor) -> Tensor:
 
 
 def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    """`x @ weight.T + bias` for x of shape (..., in)."""
+    """`x @ weight.T + bias` for x of shape (..., in); the weight is best packed, but may be a plain strided one."""
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
     return y
 
 
 class _FrozenLinear(torch.autograd.Function):
-    """Forward with the packed weight, backward to the input with the packed transpose; the weight gets no gradient."""
+    """Forward with the weight, backward to the input with its transpose; the weight itself gets no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: "FrozenLinear") -> Tensor:
-        ctx.layer = layer
-        return packed_linear(x, layer.packed, layer.bias)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.weight = weight  # the parameter itself, not a saved tensor: it does not change while it is frozen
+        return packed_linear(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return packed_linear(gradients[0].contiguous(), ctx.layer.transposed, None), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return packed_linear(gradients[0].contiguous(), ctx.weight.t(), None), None, None
 
 
 class FrozenLinear(nn.Linear):
-    """A drop-in for a frozen `nn.Linear` that trains through: same name and shapes, faster forward and backward.
+    """A drop-in for a frozen `nn.Linear` that trains through: same weight and name, oneDNN's forward and backward.
 
-    Unless it is to keep its weight, the packed copy is the only one: `weight` has its shape, takes no memory and is all
-    NaN, so that whatever reads it by mistake shows; `dense` unpacks it.
+    The weight stays where it was, so saving, merging and PEFT's wrapping see an ordinary linear layer.
     """
 
-    packed: Tensor
-
     @classmethod
-    def of(cls, linear: nn.Linear, *, keep_weight: bool = False) -> "FrozenLinear":
-        """Wrap `linear`, whose weight must satisfy `can_pack`; its parameters stop requiring gradients."""
+    def of(cls, linear: nn.Linear) -> "FrozenLinear":
+        """Wrap `linear`, sharing its parameters, which stop requiring gradients. The weight must satisfy `can_pack`."""
         frozen = cls(1, 1, bias=linear.bias is not None, device="meta")
         frozen.in_features, frozen.out_features = linear.in_features, linear.out_features
-        frozen.packed = pack(linear.weight)
-        nothing = torch.full((1,), torch.nan).expand(linear.weight.shape)
-        frozen.weight = linear.weight if keep_weight else nn.Parameter(nothing)
-        frozen.bias = linear.bias
+        frozen.weight, frozen.bias = linear.weight, linear.bias
         return frozen.requires_grad_(False)
-
-    @cached_property
-    def transposed(self) -> Tensor:
-        """The packed transpose, for the gradient of the input."""
-        return pack(self.dense().t().contiguous())
-
-    def dense(self) -> Tensor:
-        """The weight (out, in) as it was before packing, bit by bit."""
-        return self.packed.to_dense()
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Linear names it so
         """`input` of shape (..., in) to (..., out)."""
-        y: Tensor = _FrozenLinear.apply(input, self)  # type: ignore[no-untyped-call]
+        y: Tensor = _FrozenLinear.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return y
 
 
-def pack_frozen(model: nn.Module, *, keep_weights: bool = False) -> int:
-    """Replace every frozen `nn.Linear` of `model` by a `FrozenLinear`; returns how many. Call before PEFT.
-
-    With `keep_weights` the unpacked weights stay beside the packed ones, for methods that read them (DoRA).
-    """
+def pack_frozen(model: nn.Module) -> int:
+    """Replace every frozen `nn.Linear` of `model` by a `FrozenLinear`; returns how many. Call before PEFT."""
     found = [
         (module, name, child)
         for module in model.modules()
@@ -99,8 +82,6 @@ def pack_frozen(model: nn.Module, *, keep_weights: bool = False) -> int:
         and not any(parameter.requires_grad for parameter in child.parameters())
         and can_pack(child.weight)
     ]
-    while found:  # popped, so that each original goes as soon as it is packed
-        module, name, child = found.pop()
-        setattr(module, name, FrozenLinear.of(child, keep_weight=keep_weights))
-        del child
-    return sum(isinstance(module, FrozenLinear) for module in model.modules())
+    for module, name, child in found:
+        setattr(module, name, FrozenLinear.of(child))
+    return len(found)

@@ -1,18 +1,22 @@
 """One optimiser step, and the rate it is made at."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from adapters.answer_loss import answer_tokens, loss_sum
+from adapters.answer_loss import answer_tokens, filled, loss_sum
 from adapters.dataset import Item
 from adapters.recipe import Recipe
 from adapters.techniques.trainee import Model, Trainee
 
 Batches = Sequence[Sequence[Item]]  # what one optimiser step sees
 Plan = Sequence[Batches]
+
+# Tokens, padding included. A CPU's matrix products are no faster with more rows, and activations take the memory of one
+# piece instead of a batch: 2.5 GB in all instead of 5.4 for four rows of 512 tokens (SmolLM2, LoRA).
+_PIECE = 512
 
 
 def optimiser_for(trainee: Trainee, recipe: Recipe) -> torch.optim.AdamW:
@@ -33,8 +37,8 @@ def optimise(
     tokens = sum(map(answer_tokens, batches))
     model.train()
     total: float = 0.0
-    for batch in batches:
-        loss = loss_sum(model, batch, pad) / tokens
+    for piece in pieces(batches, model.device):
+        loss = loss_sum(model, piece, pad) / tokens
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     norm = nn.utils.clip_grad_norm_(_parameters(optimiser), max_norm).item()
@@ -44,6 +48,18 @@ def optimise(
         optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return total, norm
+
+
+def pieces(batches: Batches, device: torch.device) -> Iterator[Sequence[Item]]:
+    """What goes through the model at once: a batch, on a CPU in pieces of like length of at most _PIECE tokens.
+
+    The step they make together is that of the whole batch. An item longer than that is a piece of its own.
+    """
+    for batch in batches:
+        if device.type == "cpu":
+            yield from filled(batch, _PIECE)
+        else:
+            yield batch
 
 
 def factor(schedule: str, step: int, total: int, warmup: float) -> float:

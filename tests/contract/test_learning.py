@@ -23,7 +23,7 @@ from adapters.recipe import Recipe
 from adapters.run_folder import identity_of
 from adapters.techniques import begin
 from adapters.techniques.trainee import Trainee
-from adapters.training_loop import factor, optimise, optimiser_for
+from adapters.training_loop import factor, optimise, optimiser_for, pieces
 from ragtune.errors import Cancelled, RefusedArtifact, StorageFull
 from tests.tiny_training import EVERY, PAD, TASKS, base_in, items, recipe, silent, steps
 
@@ -193,6 +193,14 @@ def test_accumulated_batches_make_the_step_of_one_large_one(base: BaseModelInfo)
     start = begin(wanted, base, "cpu").copy()
     for name, values in found[0][2].items():
         assert (values != start[name]).any()
+
+
+def test_on_a_cpu_a_large_batch_goes_through_in_pieces_of_like_length() -> None:
+    lengths = (300, 40, 50, 700, 200, 60)
+    batch = [Item(str(n), (5,) * (length - 1), (6,)) for n, length in enumerate(lengths)]
+    found = [[item.length for item in piece] for piece in pieces([batch, batch[:1]], torch.device("cpu"))]
+    assert found == [[40, 50, 60], [200], [300], [700], [300]]
+    assert list(pieces([batch], torch.device("cuda"))) == [batch]
 
 
 def test_norms_and_biases_do_not_decay(base: BaseModelInfo) -> None:

@@ -151,15 +151,11 @@ def test_a_head_that_is_the_embeddings_is_trained_as_they_are(base: BaseModelInf
     assert json.loads((tmp_path / "config.json").read_text())["tie_word_embeddings"]
 
 
-def test_what_stays_frozen_is_packed_and_holds_no_second_copy(base: BaseModelInfo) -> None:
+def test_what_stays_frozen_is_the_layer_it_was_on_the_faster_kernel(base: BaseModelInfo) -> None:
     trainee = begin(recipe("partial", partial={"patterns": ["model.layers.3.*", "*.mlp.up_proj.weight"]}), base, "cpu")
-    packed = [name for name, module in trainee.model.named_modules() if isinstance(module, FrozenLinear)]
-    assert len(packed) == 3 * 6 + 1 and "lm_head" in packed
-    assert all(trainee.model.get_submodule(name).weight.untyped_storage().nbytes() == 4 for name in packed)
-    learn(trainee, steps(recipe("partial"), 1), [], recipe("partial"), pad=PAD, watch=silent)
-    moved_back = [name for name in packed if "transposed" in vars(trainee.model.get_submodule(name))]
-    assert "model.layers.0.self_attn.q_proj" not in moved_back  # no gradient goes below the lowest trained layer
-    assert "model.layers.1.self_attn.q_proj" in moved_back
+    frozen = [name for name, module in trainee.model.named_modules() if isinstance(module, FrozenLinear)]
+    assert len(frozen) == 3 * 6 + 1 and "lm_head" in frozen
+    assert trainee.model.lm_head.weight is trainee.model.get_input_embeddings().weight  # still the one tensor
 
 
 def test_the_numbers_that_learn_are_told(base: BaseModelInfo) -> None:

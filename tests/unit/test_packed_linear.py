@@ -46,19 +46,17 @@ def test_packing_a_model_keeps_names_weights_and_output() -> None:
 
 
 @needs_onednn
-def test_a_packed_layer_holds_no_second_copy_unless_it_is_to_and_unpacks_to_the_same() -> None:
+def test_a_frozen_layer_takes_no_memory_of_its_own() -> None:
     linear = nn.Linear(48, 80)
-    original = linear.weight.detach().clone()
-    frozen, keeping = FrozenLinear.of(linear), FrozenLinear.of(linear, keep_weight=True)
-    assert frozen.weight.shape == (80, 48) and frozen.weight.untyped_storage().nbytes() == 4
-    assert frozen.weight.isnan().all()  # whoever reads it by mistake will notice
-    assert torch.equal(keeping.weight, original) and torch.equal(frozen.dense(), original)
+    frozen = FrozenLinear.of(linear)
+    assert frozen.weight is linear.weight and not frozen.weight.requires_grad
+    frozen(torch.randn(3, 48, requires_grad=True)).sum().backward()
+    assert frozen.weight.grad is None and [name for name, _ in frozen.named_parameters()] == ["weight", "bias"]
+    assert not any(isinstance(value, torch.Tensor) for value in vars(frozen).values())
 
 
 @needs_onednn
-def test_layers_that_learn_and_those_below_every_gradient_are_left_as_they_are() -> None:
-    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4), nn.Linear(4, 4)).requires_grad_(False)
+def test_layers_that_learn_are_left_as_they_are() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)).requires_grad_(False)
     model[1].requires_grad_(True)
-    assert pack_frozen(model) == 3 and type(model[1]) is nn.Linear
-    model(torch.randn(5, 8)).sum().backward()
-    assert ["transposed" in vars(layer) for layer in model] == [False, False, True, True]
+    assert pack_frozen(model) == 2 and type(model[1]) is nn.Linear
