@@ -14,9 +14,9 @@ from adapters.techniques.trainee import Model, Trainee
 Batches = Sequence[Sequence[Item]]  # what one optimiser step sees
 Plan = Sequence[Batches]
 
-# Tokens, padding included. Activations take the memory of one piece instead of a batch, 2.5 GB in all instead of 5.4 for
-# four rows of 512 tokens (SmolLM2, LoRA), and a CPU's matrix products are no faster with more rows: a step in pieces of
-# 1,024 took 2 % less time, one in pieces of 256 took 6 % more.
+# Tokens, padding included. Activations take the memory of one piece instead of a batch, 2.5 GB in all instead of 5.4
+# for four rows of 512 tokens (SmolLM2, LoRA), and a CPU's matrix products are no faster with more rows: a step in
+# pieces of 1,024 took 2 % less time, one in pieces of 256 took 6 % more.
 _PIECE = 512
 
 
