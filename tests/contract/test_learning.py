@@ -17,11 +17,11 @@ from adapters.base_model import BaseModelInfo
 from adapters.dataset import Item
 from adapters.learning import Learned, learn
 from adapters.learning_state import STATE_FILE, StateFile, identity_of
-from adapters.rate_search import alone, best_rate, search
 from adapters.recipe import Recipe
 from adapters.techniques import begin
 from adapters.techniques.trainee import Trainee
 from adapters.training_loop import factor, optimise, optimiser_for, plan
+from adapters.trials import alone, best_rate, search
 from ragtune.errors import Cancelled, RefusedArtifact, StorageFull
 from tests.tiny_training import EVERY, PAD, TASKS, base_in, items, recipe, silent, steps
 
