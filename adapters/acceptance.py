@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adapters.answer_loss import task_losses, together
 from adapters.dataset import Item
+from adapters.techniques.loading import quiet
 from adapters.techniques.trainee import Model, Trainee
 from ragtune.errors import RefusedArtifact
 
@@ -76,7 +77,7 @@ def _loss(model: Model, items: Sequence[Item], pad: int) -> float:
 
 def _answer(model: Model, prompt: Sequence[int], pad: int, ends: Sequence[int]) -> tuple[int, ...]:
     ids = torch.tensor([prompt], device=model.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), quiet():
         written = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),

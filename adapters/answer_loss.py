@@ -93,11 +93,12 @@ def filled(items: Sequence[Item], batch_tokens: int) -> Iterator[list[Item]]:
 
 def _predicting(model: Model, batch: Sequence[Item], pad: int) -> Tensor:
     """The decoder's final states (answer tokens, width) that predict them, row by row."""
-    device = next(parameter.device for parameter in model.parameters() if parameter.requires_grad or not model.training)
+    causal = _causal(model)
+    device = causal.get_input_embeddings().weight.device
     longest = max(item.length for item in batch)
     rows = [[*item.prompt, *item.answer, *[pad] * (longest - item.length)] for item in batch]
     states: list[Tensor] = []
-    hook = _causal(model).get_decoder().register_forward_hook(lambda _m, _i, out: states.append(out.last_hidden_state))
+    hook = causal.get_decoder().register_forward_hook(lambda _m, _i, out: states.append(out.last_hidden_state))
     try:
         model(
             input_ids=torch.tensor(rows, device=device),

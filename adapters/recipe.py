@@ -38,8 +38,8 @@ RATES: Mapping[Method, tuple[float, float, float]] = {
     "qlora": (1e-4, 5e-4, 2e-3),
     "ia3": (1e-3, 5e-3, 2e-2),
     "prompt_tuning": (5e-3, 2e-2, 5e-2),
-    "p_tuning": (3e-4, 1e-3, 5e-3),
-    "prefix_tuning": (1e-3, 5e-3, 2e-2),
+    "p_tuning": (1e-4, 3e-4, 1e-3),
+    "prefix_tuning": (5e-3, 2e-2, 5e-2),
 }
 """Learning rates of each method to search over; the middle one is its default."""
 

@@ -20,8 +20,6 @@ from adapters.manifest import AdapterManifest, Forgetting, SearchedRate
 from adapters.meter import Meter
 from adapters.mixing import Step, plan
 from adapters.preparing import Preparing
-from adapters.rate_search import alone, best_rate, search_steps
-from adapters.rate_search import search as search_rates
 from adapters.recipe import Recipe, read_recipe
 from adapters.registry import Adapters
 from adapters.run_folder import RunFolder, identity_of
@@ -31,6 +29,8 @@ from adapters.techniques.trainee import Trainee
 from adapters.tokenizer import Tokenizer, load_tokenizer
 from adapters.training_data import Data, prepare
 from adapters.training_record import Done, record_of
+from adapters.trials import alone, best_rate, search_steps
+from adapters.trials import search as search_rates
 from ragtune.mode import Mode, Ref
 from ragtune.settings import Settings
 from ragtune.store import Database

@@ -1,4 +1,4 @@
-"""What a training is repeated for: to find its learning rate, and to see what its tasks do to each other."""
+"""Trials: what a training is repeated for, to find its learning rate and to see what its tasks do to each other."""
 
 from collections.abc import Sequence
 
