@@ -4,7 +4,7 @@ Tasks: the demo's knowledge questions (with retrieved passages) and listings to 
 technique gets the same examples, the same steps and the same search: three rates, on the listings, a quarter of the
 steps each; the rate found there serves the other tasks. Besides: a LoRA of knowledge trained without passages, prompt tuning from a random start, and one LoRA for two tasks at once.
 
-    python benchmarks/technique_table.py [FOLDER] [--banking ../shared/data/banking77] [--methods lora ia3]
+    python benchmarks/technique_table.py [FOLDER] [--banking FOLDER] [--methods lora ia3]
 
 A training that is done is not done again, so the script may be started again in the same folder.
 """
@@ -118,13 +118,13 @@ def main() -> None:
     commands.run("index", "build", str(folder / "company" / "docs"), "--name", "handbook")
     written = recipes(tuple(args.methods))
     for name, text in written.items():
-        (folder / f"{name}.toml").write_text(text)
+        searched = name.startswith(SEARCHED_ON)
         if not (done := folder / "done" / f"{name}.json").exists():
             say(f"training {name}")
-            more = ["--interference"] if name.startswith("both") else []
-            commands.run(
-                "train", str(folder / f"{name}.toml"), "--search", "--json", *more, results=folder / "new.json"
-            )
+            rate = "" if searched else f"learning_rate = {_found(name, folder)}\n"
+            (folder / f"{name}.toml").write_text(rate + text)
+            more = ["--search"] if searched else ["--interference"] if name.startswith("both") else []
+            commands.run("train", str(folder / f"{name}.toml"), "--json", *more, results=folder / "new.json")
             (folder / "new.json").rename(done)
     (folder / "suite.toml").write_text(suite(list(written)))
     with commands.serve(folder / "server.log"):
