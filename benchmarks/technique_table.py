@@ -2,7 +2,8 @@
 
 Tasks: the demo's knowledge questions (with retrieved passages) and listings to JSON, and intents of banking77. Every
 technique gets the same examples, the same steps and the same search: three rates, on the listings, a quarter of the
-steps each; the rate found there serves the other tasks. Besides: a LoRA of knowledge trained without passages, prompt tuning from a random start, and one LoRA for two tasks at once.
+steps each; the rate found there serves the other tasks. Besides: a LoRA of knowledge trained without passages, prompt
+tuning from a random start, and one LoRA for two tasks at once.
 
     python benchmarks/technique_table.py [FOLDER] [--banking FOLDER] [--methods lora ia3]
 
