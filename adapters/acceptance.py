@@ -22,7 +22,7 @@ _MOST = 8  # tokens of an answer: enough to compare with what the engine says
 
 @dataclass(frozen=True)
 class Answered:
-    """A prompt, and the greedy answer of the model as its own library loads it; without the token that ends it."""
+    """A prompt, and the greedy answer of the model as its own library loads it, with the token that ends it."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
@@ -86,7 +86,7 @@ def _answer(model: Model, prompt: Sequence[int], pad: int, ends: Sequence[int]) 
             eos_token_id=list(ends),
             pad_token_id=pad,
         )[0, len(prompt) :].tolist()
-    answer = tuple(token for token in written if token not in ends)
-    if not answer:
+    if written[0] in ends:
         raise RefusedArtifact("the trained model ends its answer before it has begun; look at the answers in the data")
-    return answer
+    over = next((at for at, token in enumerate(written, start=1) if token in ends), len(written))
+    return tuple(written[:over])

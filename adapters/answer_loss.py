@@ -10,7 +10,7 @@ The states that predict answer tokens are taken from what the decoder puts out, 
 them in pieces whose gradient is taken at once, so that memory for logits is bounded however long the answers are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from adapters.dataset import Item
+from adapters.dataset import Item, filled
 from adapters.techniques.trainee import Model
 
 _LOGITS = 1 << 24  # numbers: 64 MiB in fp32, a few times that while the gradient is taken
@@ -39,17 +39,13 @@ class Loss:
         return self.nats / self.tokens
 
 
-def batch_loss(model: Model, batch: Sequence[Item], pad: int) -> Tensor:
-    """Mean cross entropy over the answer tokens of the batch, as one scalar."""
-    return loss_sum(model, batch, pad) / answer_tokens(batch)
-
-
 def loss_sum(model: Model, batch: Sequence[Item], pad: int) -> Tensor:
     """The sum of the cross entropy over the answer tokens of the batch, as one scalar in nats."""
     hidden = _predicting(model, batch, pad)
     labels = torch.tensor([token for item in batch for token in item.answer], device=hidden.device)
     causal = _causal(model)
-    learned = [parameter for parameter in causal.get_output_embeddings().parameters() if parameter.requires_grad]
+    head = causal.get_output_embeddings().parameters()
+    learned = [parameter for parameter in head if parameter.requires_grad and torch.is_grad_enabled()]
     total: Tensor = _HeadLoss.apply(hidden, labels, causal, *learned)  # type: ignore[no-untyped-call]
     return total
 
@@ -77,18 +73,6 @@ def answer_tokens(batch: Sequence[Item]) -> int:
 def _whole(model: Model, items: Sequence[Item], pad: int, batch_tokens: int) -> Loss:
     sums = [float(loss_sum(model, batch, pad)) for batch in filled(items, batch_tokens)]
     return Loss(sum(sums), answer_tokens(items))
-
-
-def filled(items: Sequence[Item], batch_tokens: int) -> Iterator[list[Item]]:
-    """Batches of like length, of at most `batch_tokens` tokens once padded, or of a single longer item."""
-    batch: list[Item] = []
-    for item in sorted(items, key=lambda item: item.length):  # the longest so far, so it decides the padded size
-        if batch and (len(batch) + 1) * item.length > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch
 
 
 def _predicting(model: Model, batch: Sequence[Item], pad: int) -> Tensor:

@@ -45,13 +45,14 @@ def resolve(recipe: Recipe, settings: Settings, database: Database) -> Context:
 
 
 def _knowledge(index: Version[IndexManifest], indexes: Indexes, recipe: Recipe, settings: Settings) -> Knowledge:
-    """Searched as the service searches under these settings, but for the recipe's `top_k`."""
+    """Searched as the service searches under these settings, but for the recipe's `top_k`, and for nobody's tenant: an
+    adapter is everybody's, so no tenant's own passages may enter it."""
     say(f"taking passages from {index} for every example ...")
     embedder = None if settings.retrieval == "lexical" else load_embedder(settings)
     retriever = Retriever(embedder, load_reranker(settings), indexes.documents.hidden)
 
     def search(query: str, count: int | None) -> Sequence[Found]:
-        return retriever.search(index, Asked.under(settings, query, Retrieving(top_k=count or recipe.top_k)))
+        return retriever.search(index, Asked.under(settings, query, Retrieving(top_k=count or recipe.top_k), tenant=""))
 
     hidden = indexes.documents.hidden(index.name)
     gold = recipe.passages == "gold"

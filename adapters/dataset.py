@@ -2,7 +2,7 @@
 is served."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -27,9 +27,9 @@ _MEANING: dict[Reason, str] = {
     "too long": "are longer than max_tokens",
     "unsupported": "have an answer that stands in none of their passages",
     "no gold": "name no gold document",
-    "not indexed": "have gold documents of which the index has no passage",
+    "not indexed": "have gold documents, or a context, of which no passage was found in the index",
     "over budget": "have a gold passage that is larger than the budget for passages",
-    "no distractor": "were to do without their gold passage, and no other was found",
+    "no distractor": "were to do without their gold passage, and no other was found, or fits",
 }
 
 
@@ -92,23 +92,6 @@ class Rendered:
             say(f"{len(self.fewer)} examples have fewer distractors than asked for: no more were found, or fit")
 
 
-def render_all(
-    examples: Sequence[Example],
-    template: Template,
-    tokenizer: Tokenizer,
-    search: Search | None,
-    passage_tokens: int,
-    max_tokens: int,
-) -> Rendered:
-    """Every example rendered. With `search`, passages are retrieved as for a request.
-
-    Left out and listed: examples longer than `max_tokens`, never cut; and answerable ones whose answer stands in none
-    of the retrieved passages, as they would teach the model to make answers up. Raises RefusedArtifact if none is left.
-    """
-    choice = retrieved(search, passage_tokens, template, tokenizer) if search else closed_book
-    return render_each(examples, choice, template, tokenizer, max_tokens)
-
-
 def closed_book(example: Example) -> Shown:
     """The example as it would be asked without an index: behind its context, if it has one."""
     return Shown(example.model_copy(update={"query": example.asked}))
@@ -158,6 +141,18 @@ def render_each(
         told = [f"{count} {_meaning(reason, max_tokens)}" for reason, count in counts.items() if count]
         raise RefusedArtifact(f"{source}: no example is left: {', '.join(told) or 'there was none'}")
     return rendered
+
+
+def filled(items: Sequence[Item], batch_tokens: int) -> Iterator[list[Item]]:
+    """Batches of like length, of at most `batch_tokens` tokens once padded, or of a single longer item."""
+    batch: list[Item] = []
+    for item in sorted(items, key=lambda item: item.length):  # the longest so far, so it decides the padded size
+        if batch and (len(batch) + 1) * item.length > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 def data_hash(items: Sequence[Item]) -> str:

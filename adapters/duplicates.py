@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 from adapters.similarity import similar
-from adapters.wording import answers, normalised, question, said
+from adapters.wording import answers, before, normalised, question
 from ragtune.examples import Example
 from ragtune.terminal import say, say_table
 
@@ -109,7 +109,7 @@ def _same_question(
     first: Sequence[Example], second: Sequence[Example], *, same: bool
 ) -> tuple[dict[int, Pair], set[int]]:
     """By position in `second`: a pair with an answer in common, and those of which there is none."""
-    known: dict[tuple[str, str], dict[str, Example]] = {}
+    known: dict[tuple[str, ...], dict[str, Example]] = {}
     exact: dict[int, Pair] = {}
     contradicting: set[int] = set()
     if not same:
@@ -117,21 +117,22 @@ def _same_question(
             known.setdefault(question(example), {}).update(dict.fromkeys(answers(example), example))
     for j, example in enumerate(second):
         asked, given = question(example), answers(example)
-        before = known.get(asked, {})
-        if shared := sorted(given & before.keys()):
-            exact[j] = Pair(before[shared[0]], example)
-        elif before:
+        earlier = known.get(asked, {})
+        if shared := sorted(given & earlier.keys()):
+            exact[j] = Pair(earlier[shared[0]], example)
+        elif earlier:
             contradicting.add(j)
         if same:
-            known[asked] = dict.fromkeys(given, example) | before
+            known[asked] = dict.fromkeys(given, example) | earlier
     return exact, contradicting
 
 
 def _near(first: Sequence[Example], second: Sequence[Example], *, same: bool) -> Iterator[tuple[int, int, float]]:
-    """Positions and similarity of those that ask nearly the same of the same context, and agree in an answer."""
+    """Positions and similarity of those that ask nearly the same, after the same history and of the same context, and
+    agree in an answer."""
     given, also = ([answers(example) for example in examples] for examples in (first, second))
-    about, of = ([normalised(example.context) for example in examples] for examples in (first, second))
-    for part in similar([said(e) for e in first], [said(e) for e in second], NEAR):
+    about, of = ([before(example) for example in examples] for examples in (first, second))
+    for part in similar([normalised(e.query) for e in first], [normalised(e.query) for e in second], NEAR):
         for i, j, likeness in zip(*(column.tolist() for column in part), strict=True):
             if (i < j or not same) and about[i] == of[j] and not given[i].isdisjoint(also[j]):
                 yield i, j, likeness

@@ -20,6 +20,7 @@ from indexer.contents import read_records
 from indexer.neighbours import joined
 from indexer.record import Found
 from indexer.search import Hidden, nothing
+from ragtune.errors import IncompatibleParts
 from ragtune.examples import UNANSWERABLE, Example
 from ragtune.prompt import numbered, within_budget
 from ragtune.template import Template
@@ -44,10 +45,11 @@ class Knowledge:
 
 
 def passages_by_document(folder: Path, hidden: Hidden = nothing) -> dict[str, list[Found]]:
-    """All passages of the index version in `folder` that are not hidden, by their document's id and in order."""
+    """All passages of the index version in `folder` that are everybody's and not hidden, by their document's id and in
+    order."""
     documents: dict[str, list[Found]] = {}
     for record in read_records(folder):
-        if record.revision > hidden.revisions.get((record.tenant, record.document), -1):
+        if not record.tenant and record.revision > hidden.revisions.get((record.tenant, record.document), -1):
             found = Found(**record.model_dump(exclude={"key"}), score=0.0)
             documents.setdefault(record.document, []).append(found)
     return documents
@@ -103,20 +105,26 @@ class Gold:
     def _with_gold(
         self, example: Example, gold: Found, others: Sequence[Found], rank: Mapping[str, int]
     ) -> Shown | Reason:
-        wanted = [gold, *others[: self._recipe.distractors]]
-        chosen = within_budget(wanted, self._knowledge.budget, self._template, self._tokenizer)
+        chosen = self._fitting([gold, *others[: self._recipe.distractors]])
         if gold not in chosen:
             return "over budget"
-        anywhere = random.Random(f"{self._recipe.seed}/{example.id}").uniform(-1, len(rank))  # the search missed it
-        by_rank = sorted(chosen, key=lambda passage: rank.get(passage.id, anywhere))
+        by_rank = sorted(chosen, key=lambda passage: rank.get(passage.id, len(rank)))
+        if gold.id not in rank:  # the search missed it: anywhere among those it stands with
+            by_rank.remove(gold)
+            by_rank.insert(random.Random(f"{self._recipe.seed}/{example.id}").randint(0, len(by_rank)), gold)
         return self._shown(example, by_rank)
 
     def _without_gold(self, example: Example, others: Sequence[Found]) -> Shown | Reason:
         """As many passages as with gold: their number says nothing either."""
-        if not others:
-            return "no distractor"
-        wanted = others[: self._recipe.distractors + 1]
-        return self._shown(example, within_budget(wanted, self._knowledge.budget, self._template, self._tokenizer))
+        chosen = self._fitting(others[: self._recipe.distractors + 1])
+        return self._shown(example, chosen) if chosen else "no distractor"
+
+    def _fitting(self, passages: Sequence[Found]) -> list[Found]:
+        """Those that fit into the budget, which may be none."""
+        try:
+            return within_budget(passages, self._knowledge.budget, self._template, self._tokenizer)
+        except IncompatibleParts:
+            return []
 
     def _shown(self, example: Example, passages: Sequence[Found]) -> Shown:
         fewer = len(passages) < self._recipe.distractors + 1

@@ -23,6 +23,7 @@ from ragtune.terminal import say
 Watch = Callable[[str, int, int, Mapping[str, float]], None]
 """Stage, steps done, steps in all, figures. What it raises ends the training; it may be called between steps only."""
 
+_SAVE_AFTER = 120.0  # seconds of learning that may be lost at most, where steps are long
 _SLACK = 1.0  # nats above guessing evenly at which a first loss is taken for a mistake
 
 
@@ -76,9 +77,10 @@ def learn(
 ) -> Learned:
     """Train `trainee` in place, leaving the best weights looked at, or the last ones where nothing is looked at.
 
-    With `states` it goes on from where it was interrupted, saves every `checkpoint_every` steps, at the end, and when
-    `watch` raises Cancelled or KeyboardInterrupt. `rate` None is the recipe's. Raises RefusedArtifact if it diverges,
-    or if the first loss shows that prompts or base model are wrong; StorageFull if a state cannot be saved.
+    With `states` it goes on from where it was interrupted, and saves every `checkpoint_every` steps, every two minutes,
+    at the end, and when `watch` raises Cancelled or KeyboardInterrupt. `rate` None is the recipe's. Raises
+    RefusedArtifact if it diverges, or if the first loss shows that prompts or base model are wrong; StorageFull if a
+    state cannot be saved.
     """
     outcome = attempt(trainee, plan, validation, recipe, rate or recipe.rate, pad, watch, states)
     if isinstance(outcome, Diverged):
@@ -102,6 +104,7 @@ def attempt(
     states = None if states is None else replace(states, identity=f"{states.identity}/{rate!r}/{len(plan)}")
     history = History() if states is None else states.restore(trainee, optimiser)
     looks = _looks(len(plan), recipe.evaluations) if validation else frozenset()
+    due = time.monotonic() + _SAVE_AFTER
 
     while history.step < len(plan) and history.without_gain < recipe.patience:
         started, batches, step = time.monotonic(), plan[history.step], history.step + 1
@@ -122,9 +125,10 @@ def attempt(
         history.curve.append(CurvePoint(step=step, loss=loss, validation=looked))
         history.tokens += sum(item.length for batch in batches for item in batch)
         history.answer_tokens += sum(map(answer_tokens, batches))
-        if states is not None and step % recipe.checkpoint_every == 0:
-            states.save(trainee, optimiser, history)
         history.seconds += time.monotonic() - started
+        if states is not None and (step % recipe.checkpoint_every == 0 or time.monotonic() >= due):
+            states.save(trainee, optimiser, history)
+            due = time.monotonic() + _SAVE_AFTER
         try:
             watch("training", step, len(plan), _figures(history))
         except (Cancelled, KeyboardInterrupt):
@@ -151,7 +155,8 @@ def attempt(
 
 def _looks(steps: int, evaluations: int) -> frozenset[int]:
     """The steps after which the validation loss is looked at: spread evenly, the last one among them."""
-    return frozenset(round(steps * look / evaluations) or 1 for look in range(1, evaluations + 1))
+    count = min(evaluations, steps)
+    return frozenset(round(steps * look / count) or 1 for look in range(1, count + 1))
 
 
 def _take_look(history: History, step: int, loss: float, losses: Mapping[str, Loss], trainee: Trainee) -> None:

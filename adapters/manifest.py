@@ -34,7 +34,10 @@ class CurvePoint(BaseModel):
 
 
 class SearchedRate(BaseModel):
-    """A learning rate that was tried for `steps` steps, and the validation loss it reached; None: it diverged."""
+    """A learning rate that was tried for `steps` steps, and the validation loss it reached; None: it diverged.
+
+    Where nothing was kept aside the loss is that of training over the last quarter of the steps.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,7 +49,7 @@ class SearchedRate(BaseModel):
 class TaskBill(BaseModel):
     """One task of the training: its share of the examples drawn, and its validation loss, in nats a token.
 
-    `alone` is the validation loss of a model trained on this task only, for as many tokens of it; None: not trained.
+    `alone` is the validation loss of a model trained on this task only, on as many of its examples; None: not trained.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,7 +73,8 @@ class Forgetting(BaseModel):
 
 
 class Bill(BaseModel):
-    """What a training cost and what it did. Seconds are of the whole run, bytes are bytes.
+    """What a training cost and what it did. Seconds are of the whole run, from reading the data to loading again what
+    was saved; proof and trial at registration come after. Peak memory is that of learning. Bytes are bytes.
 
     `train_loss` and `validation_loss` are of what is published, on equally many examples of each: their distance is
     overfitting. `cpu_seconds` are of all threads; `gpu_seconds` are those in which a GPU was held.

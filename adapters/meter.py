@@ -57,6 +57,15 @@ class Meter:
         self._started = self._cpu_before = 0.0
         self._ended: Spent | None = None
 
+    def go_on_from(self, already: Spent) -> None:
+        """Count what an interrupted run had used, too."""
+        self._already = already
+
+    @property
+    def peak(self) -> int:
+        """The largest resident set of this process since the meter started, in bytes."""
+        return _peak_memory(self._peak_of_process)
+
     def __enter__(self) -> "Meter":
         self._peak_of_process = not _forget_peak()
         if self._gpu:

@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from adapters.dataset import Item
+from adapters.dataset import Item, filled
 from adapters.recipe import Recipe
 from ragtune.errors import RefusedArtifact, UnknownName
 
@@ -61,7 +61,7 @@ def batches(items: Sequence[Item], batch_tokens: int, seed: str) -> list[Batch]:
     order = list(items)
     chance.shuffle(order)
     windows = (order[at : at + _WINDOW] for at in range(0, len(order), _WINDOW))
-    made = [batch for window in windows for batch in _filled(sorted(window, key=lambda i: i.length), batch_tokens)]
+    made = [batch for window in windows for batch in filled(window, batch_tokens)]
     chance.shuffle(made)
     return made
 
@@ -103,13 +103,3 @@ def _endless(places: Sequence[int], seed: str) -> Iterator[int]:
     chance = random.Random(seed)
     while True:
         yield from chance.sample(places, len(places))
-
-
-def _filled(by_length: Sequence[Item], batch_tokens: int) -> Iterator[Batch]:
-    batch: Batch = []
-    for item in by_length:  # the longest so far, so it decides the padded size
-        if batch and (len(batch) + 1) * item.length > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(item)
-    yield batch

@@ -45,7 +45,7 @@ RATES: Mapping[Method, tuple[float, float, float]] = {
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FullOptions(_Section):
@@ -150,7 +150,7 @@ class Recipe(_Section):
     heldout: tuple[Path, ...] = Field(default=(), description="never trained on: only compared, to find leaks")
     mixing: Literal["proportional", "temperature", "equal"] = "proportional"
     temperature: float = Field(default=2.0, ge=1, description="of mixing: share ~ size ** (1 / temperature)")
-    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    weights: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(
         default={}, description="factor on each task's share, by task"
     )
 
@@ -177,8 +177,10 @@ class Recipe(_Section):
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     max_tokens: int = Field(default=1024, ge=16)
-    seed: int = 0
-    evaluations: int = Field(default=4, ge=1, description="how often the validation loss is looked at, evenly")
+    seed: int = Field(default=0, ge=0, lt=1 << 32)
+    evaluations: int = Field(
+        default=4, ge=1, le=10_000, description="how often the validation loss is looked at, evenly"
+    )
     patience: int = Field(default=3, ge=1, description="looks without a better validation loss that end the training")
     forgetting: bool = Field(default=True, description="whether to measure what the training did to the rest")
     checkpoint_every: int = Field(default=50, ge=1, description="steps between two states to resume from")

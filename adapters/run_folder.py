@@ -7,26 +7,31 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version as library_version
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from adapters.bill_page import write_bill
 from adapters.learning import Watch
-from adapters.learning_state import StateFile
+from adapters.learning_state import STATE_FILE, StateFile
 from adapters.manifest import CurvePoint, SearchedRate, TrainingRecord
 from adapters.meter import Meter, Spent
 from adapters.recipe import Recipe
+from ragtune.errors import RefusedArtifact
+from ragtune.terminal import say
 
 _SO_FAR = "so-far.json"
+_LEARNING = ("searching rates", "training")  # stages
 
 
 def identity_of(recipe: Recipe, data_sha256: str, base_fingerprint: str, *more: str) -> str:
-    """What has to be the same for a training to go on: recipe, data token by token, base model, and what else was
-    asked for."""
-    told = "\0".join((recipe.model_dump_json(), data_sha256, base_fingerprint, *more))
+    """What has to be the same for a training to go on: recipe, data token by token, base model, libraries, and what
+    else decides the result."""
+    libraries = (f"{name} {library_version(name)}" for name in ("torch", "transformers", "peft"))
+    told = "\0".join((recipe.model_dump_json(), data_sha256, base_fingerprint, *libraries, *more))
     return hashlib.sha256(told.encode()).hexdigest()
 
 
@@ -34,6 +39,7 @@ class _SoFar(BaseModel):
     """What an interrupted training has used, and found out before it began to learn."""
 
     spent: Spent = Spent()
+    learning_peak: int = 0
     searched: tuple[SearchedRate, ...] | None = None
     search_seconds: float = 0.0
 
@@ -48,9 +54,18 @@ class RunFolder:
 
     @classmethod
     def of(cls, runs: Path, recipe: Recipe, identity: str) -> "RunFolder":
-        """The folder of this training, new or as it was left. Raises OSError."""
+        """The folder of this training, new or as it was left; trainings of this name that were left elsewhere are told.
+
+        Raises OSError.
+        """
         folder = runs / f"{recipe.name}-{identity[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
+        for left in sorted(runs.glob(f"{recipe.name}-{'[0-9a-f]' * 12}/{STATE_FILE}")):
+            if left.parent != folder:
+                say(
+                    f"not gone on with: {left.parent}, a training of another recipe, data, base model or library; "
+                    f"delete it to have {left.stat().st_size / 1e6:,.0f} MB back"
+                )
         try:
             so_far = _SoFar.model_validate_json((folder / _SO_FAR).read_bytes())
         except (FileNotFoundError, ValidationError):  # begun anew, which `states` tells of
@@ -61,6 +76,11 @@ class RunFolder:
     def spent(self) -> Spent:
         """What was used before this process."""
         return self._so_far.spent
+
+    @property
+    def learning_peak(self) -> int:
+        """The most memory in bytes that learning took before this process."""
+        return self._so_far.learning_peak
 
     @property
     def searched(self) -> tuple[SearchedRate, ...] | None:
@@ -92,11 +112,16 @@ class RunFolder:
 
     @contextmanager
     def keeping(self, meter: Meter) -> Iterator[None]:
-        """However what is inside ends early, write down what was used by then."""
+        """However what is inside ends early, write down what was used by then; a refused one is not gone on with."""
         try:
             yield
-        except BaseException:
-            self._keep(meter)
+        except BaseException as error:
+            with suppress(OSError):  # a full disk: the error that ends it is the one to tell
+                if isinstance(error, RefusedArtifact):
+                    self.forget()
+                    self.clear()
+                else:
+                    self._keep(meter)
             raise
 
     def noting(self, watch: Watch, meter: Meter, every: float = 10.0) -> Watch:
@@ -106,22 +131,28 @@ class RunFolder:
         def noted(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
             nonlocal due
             if time.monotonic() >= due:
-                self._keep(meter)
+                self._keep(meter, learning=stage in _LEARNING)
                 due = time.monotonic() + every
             watch(stage, done, total, figures)
 
         return noted
 
-    def finish(self, record: TrainingRecord, curve: Sequence[CurvePoint], cache: Path) -> None:
-        """Leave the bill, the curve and the record for people. The weights are in the store by now."""
-        self.states.remove()
-        (self.folder / _SO_FAR).unlink(missing_ok=True)
+    def write(self, record: TrainingRecord, curve: Sequence[CurvePoint], cache: Path) -> None:
+        """The record, which is published with the weights that lie here; bill and curve, for people."""
+        record.write(self.folder)
         write_bill(record, self.folder, curve, cache)
+
+    def clear(self) -> None:
+        """Remove what nobody needs any more: weights that are in the store or were refused, and the state."""
         for weights in self.folder.glob("*.safetensors*"):
             weights.unlink()
+        (self.folder / _SO_FAR).unlink(missing_ok=True)
+        self.states.remove()
 
-    def _keep(self, meter: Meter) -> None:
-        self._so_far = self._so_far.model_copy(update={"spent": meter.spent()})
+    def _keep(self, meter: Meter, *, learning: bool = False) -> None:
+        spent = meter.spent()
+        peak = max(self._so_far.learning_peak, meter.peak) if learning else self._so_far.learning_peak
+        self._so_far = self._so_far.model_copy(update={"spent": spent, "learning_peak": peak})
         self._write()
 
     def _write(self) -> None:

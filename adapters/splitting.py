@@ -28,7 +28,7 @@ def stratified(examples: Sequence[Example], count: int, seed: int, *, spare: int
 
 def _tasks(examples: Sequence[Example]) -> dict[str, list[Alike]]:
     """Groups that ask the same, by the task of their first one."""
-    groups: dict[tuple[str, str], Alike] = {}
+    groups: dict[tuple[str, ...], Alike] = {}
     for example in examples:
         groups.setdefault(question(example), []).append(example)
     tasks: dict[str, list[Alike]] = {}

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,26 +11,23 @@ from pydantic import JsonValue
 
 from adapters.acceptance import Answered, check_saved, check_served
 from adapters.answer_loss import task_losses, together
-from adapters.base_model import BaseModelInfo, locate_base_model
-from adapters.context import Context, resolve
+from adapters.base_model import locate_base_model
 from adapters.dataset import Item
 from adapters.forgetting import forgetting, general, general_of_base
 from adapters.learning import Learned, Watch, learn
 from adapters.manifest import AdapterManifest, Forgetting, SearchedRate
+from adapters.material import Material, gather
 from adapters.meter import Meter
-from adapters.mixing import Step, plan
 from adapters.preparing import Preparing
-from adapters.recipe import Recipe, read_recipe
+from adapters.recipe import Recipe
 from adapters.registry import Adapters
 from adapters.run_folder import RunFolder, identity_of
-from adapters.techniques import begin
 from adapters.techniques.loading import load_base, on_cuda
-from adapters.techniques.trainee import Trainee
-from adapters.tokenizer import Tokenizer, load_tokenizer
-from adapters.training_data import Data, prepare
+from adapters.techniques.trainee import Files, Model, Trainee
 from adapters.training_record import Done, record_of
 from adapters.trials import alone, best_rate, search_steps
 from adapters.trials import search as search_rates
+from ragtune.errors import StorageFull
 from ragtune.mode import Mode, Ref
 from ragtune.settings import Settings
 from ragtune.store import Database
@@ -51,96 +48,47 @@ class Wishes:
     fresh: bool = False
 
 
-@dataclass(frozen=True)
-class Material:
-    """All that a training is made of."""
-
-    recipe: Recipe
-    settings: Settings
-    base: BaseModelInfo
-    tokenizer: Tokenizer
-    context: Context
-    data: Data
-    steps: list[Step]
-
-    @property
-    def pad(self) -> int:
-        """The token that fills rows; nothing sees it."""
-        return self.tokenizer.eos_ids[0]
-
-    def begin(self) -> Trainee:
-        """The model as it starts, which is the same each time."""
-        return begin(self.recipe, self.base, self.settings.device)
-
-
 def train(
     recipe: Recipe,
     written: Mapping[str, JsonValue],
     settings: Settings,
     *,
     watch: Watch,
-    served: Served | None,
+    served: Served,
     author: str = "",
     alias: str | None = None,
     wishes: Wishes = Wishes(),
 ) -> Version[AdapterManifest]:
     """Train, make sure that what was saved is served as it was trained, and publish, with `alias` pointing there then.
 
-    Without `served` the engine is not asked. On any error nothing is published; a training that was ended goes on where
-    it was when it is started again. Raises RefusedArtifact for data or a training that is no good, UnknownName for an
-    index or a template, StorageFull, and what `watch` raises.
+    On any error nothing is published; a training that was ended goes on where it was when it is started again. Raises
+    RefusedArtifact for data or a training that is no good, UnknownName for an index or a template, StorageFull, and
+    what `watch` raises.
     """
     database = Database(settings.database)
     base = locate_base_model(settings)
     adapters = Adapters(settings.home, database, base, [settings.runs])
     adapters.versions.check_free(recipe.name)
-    made = gather(recipe, settings, base, database, watch)
-    if settings.training_threads:  # FAISS was told to use one thread, and may share its OpenMP runtime with torch
-        torch.set_num_threads(settings.training_threads)
-    run = RunFolder.of(settings.runs, recipe, identity_of(recipe, made.data.sha256, base.fingerprint, *_words(wishes)))
-    if wishes.fresh:
-        run.forget()
-    with Meter(run.spent, gpu=on_cuda(settings.device)) as meter, run.keeping(meter):
-        done, answered = _learn(made, run, wishes, meter, run.noting(watch, meter))
-    record = record_of(recipe, written, made, done, settings.hourly_rate, meter.spent())
-    record.write(run.folder)
-    watch("checking", 0, 1, {})
-    with adapters.versions.staging() as staged:
-        manifest = Preparing(base).prepare(run.folder.resolve(), staged)
-        if served is not None:
-            prompts = [each.prompt for each in answered]
-            check_served(answered, served(staged, manifest, prompts), _plain(made, run.folder))
-        watch("checking", 1, 1, {})
-        version = adapters.publish(recipe.name, staged, manifest, author)
-    if alias is not None:
-        version = adapters.versions.set_alias(version.name, alias, version.number, author=author)
-    run.finish(record, done.learned.curve, settings.cache)
-    return version
-
-
-def gather(recipe: Recipe, settings: Settings, base: BaseModelInfo, database: Database, watch: Watch) -> Material:
-    """Names resolved, files read, prompts rendered, steps planned; what was found is told."""
-    watch("reading", 0, 0, {})
-    tokenizer = load_tokenizer(base.folder)
-    context = resolve(recipe, settings, database)
-    data = prepare(
-        recipe, context.template, tokenizer, context.knowledge, lambda stage, done, all_: watch(stage, done, all_, {})
-    )
-    data.show()
-    return Material(recipe, settings, base, tokenizer, context, data, plan(data.train, recipe))
-
-
-def check(recipe: Recipe, settings: Settings) -> None:
-    """Read, compare, render and count the data as `train` would, and say what was found; nothing is trained."""
-    made = gather(recipe, settings, locate_base_model(settings), Database(settings.database), lambda *_: None)
-    tokens = sum(item.length for step in made.steps for batch in step for item in batch)
-    say(f"it would take {len(made.steps):,} steps over {tokens:,} tokens")
-
-
-def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
-    """`train` for whoever has nobody to watch, and no engine."""
-    recipe, written = read_recipe(path)
-    return train(recipe, written, settings, watch=lambda *_: None, served=None)
+    with Meter(gpu=on_cuda(settings.device)) as meter:
+        made = gather(recipe, settings, base, database, watch)
+        if settings.training_threads:  # FAISS was told to use one thread, and may share its OpenMP runtime with torch
+            torch.set_num_threads(settings.training_threads)
+        rates = (f"{rate!r}" for rate in wishes.rates)
+        run = RunFolder.of(settings.runs, recipe, identity_of(recipe, made.data.sha256, base.fingerprint, *rates))
+        meter.go_on_from(run.spent)
+        if wishes.fresh:
+            run.forget()
+        with run.keeping(meter):
+            done, saved = _learn(made, run, wishes, meter, run.noting(watch, meter))
+            run.write(record_of(written, made, done, meter.spent()), done.learned.curve, settings.cache)
+            watch("checking", 0, 1, {})
+            with adapters.versions.staging() as staged:
+                manifest = Preparing(base).prepare(run.folder.resolve(), staged)
+                answers = served(staged, manifest, [each.prompt for each in saved.answered])
+                check_served(saved.answered, answers, lambda: saved.files.plain(run.folder))
+                watch("publishing", 0, 1, {})  # the last moment to be stopped in
+                version = adapters.publish(recipe.name, staged, manifest, author)
+    return _settled(version, run, adapters, alias, author)
 
 
 def mode_of(version: Version[AdapterManifest]) -> Mode:
@@ -155,9 +103,15 @@ def mode_of(version: Version[AdapterManifest]) -> Mode:
     )
 
 
-def _learn(
-    made: Material, run: RunFolder, wishes: Wishes, meter: Meter, watch: Watch
-) -> tuple[Done, tuple[Answered, ...]]:
+@dataclass(frozen=True)
+class _Saved:
+    """How what was trained is read again, and what it answered then."""
+
+    files: Files
+    answered: tuple[Answered, ...]
+
+
+def _learn(made: Material, run: RunFolder, wishes: Wishes, meter: Meter, watch: Watch) -> tuple[Done, _Saved]:
     """The rate chosen, the model trained, saved into the run's folder, loaded again, and looked at from all sides."""
     recipe, data = made.recipe, made.data
     trainee = made.begin()
@@ -167,16 +121,26 @@ def _learn(
     learned = learn(
         trainee, made.steps, data.validation, recipe, pad=made.pad, watch=watch, rate=rate, states=run.states
     )
-    peak = meter.spent().peak_memory  # of the training: what comes now loads the model again to look at it
+    peak = max(meter.peak, run.learning_peak)  # what comes now loads the model again to look at it
     _tell(learned)
-    train_loss = _train_loss(made, trainee)
-    forgotten = _forgetting(made, trainee, watch) if recipe.forgetting else None
     trainee.save(run.folder)
     answered = check_saved(trainee, run.folder, data.train, made.pad, made.tokenizer.eos_ids)
-    sizes = (_artifact_bytes(trainee, run.folder), trainee.trainable, trainee.total)
-    del trainee  # the next ones need the room
-    compared = _alone(made, rate, watch) if wishes.interference else {}
-    return Done(learned, searched, run.search_seconds, peak, *sizes, train_loss, forgotten, compared), answered
+    model = trainee.files.plain(run.folder) if trainee.files.quantised else trainee.model
+    done = Done(
+        learned=learned,
+        searched=searched,
+        search_seconds=run.search_seconds,
+        peak_memory=peak,
+        artifact_bytes=_artifact_bytes(trainee, run.folder),
+        trainable=trainee.trainable,
+        total=trainee.total,
+        train_loss=_train_loss(made, model),
+        forgetting=_forgetting(made, model, watch) if recipe.forgetting else None,
+        alone={},
+    )
+    saved = _Saved(trainee.files, answered)
+    del trainee, model  # the next ones need the room
+    return replace(done, alone=_alone(made, learned, watch)) if wishes.interference else done, saved
 
 
 def _search(
@@ -198,14 +162,14 @@ def _search(
     return found
 
 
-def _train_loss(made: Material, trainee: Trainee) -> float:
+def _train_loss(made: Material, model: Model) -> float:
     """On as many examples as are kept aside, so that the two losses can be compared."""
     count = min(len(made.data.validation) or made.recipe.validation_limit, len(made.data.train))
     drawn: list[Item] = random.Random(made.recipe.seed).sample(list(made.data.train), count)
-    return together(list(task_losses(trainee.model, drawn, made.pad, made.recipe.batch_tokens).values())).mean
+    return together(list(task_losses(model, drawn, made.pad, made.recipe.batch_tokens).values())).mean
 
 
-def _forgetting(made: Material, trainee: Trainee, watch: Watch) -> Forgetting:
+def _forgetting(made: Material, model: Model, watch: Watch) -> Forgetting:
     watch("looking at what was forgotten", 0, 0, {})
     before = general_of_base(
         made.base,
@@ -213,14 +177,36 @@ def _forgetting(made: Material, trainee: Trainee, watch: Watch) -> Forgetting:
         made.settings.cache,
         lambda: load_base(made.base, packed=False, device=made.settings.device),
     )
-    return forgetting(before, general(trainee.model, made.tokenizer))
+    return forgetting(before, general(model, made.tokenizer))
 
 
-def _alone(made: Material, rate: float, watch: Watch) -> dict[str, float]:
+def _alone(made: Material, learned: Learned, watch: Watch) -> dict[str, float]:
     data = made.data
+    if len(data.sizes) < 2:
+        say("there is one task: nothing to train alone and to compare with")
+        return {}
+    steps = made.steps[: learned.steps]
     return alone(
-        made.begin(), data.train, made.steps, data.validation, made.recipe, rate=rate, pad=made.pad, watch=watch
+        made.begin(), data.train, steps, data.validation, made.recipe, rate=learned.rate, pad=made.pad, watch=watch
     )
+
+
+def _settled(
+    version: Version[AdapterManifest], run: RunFolder, adapters: Adapters, alias: str | None, author: str
+) -> Version[AdapterManifest]:
+    """What comes once it is published, and cannot undo that: the alias, and the room that is not needed any more."""
+    try:
+        run.clear()
+    except OSError as error:
+        say(f"{version} is published; what is left in {run.folder} can be deleted: {error.strerror}")
+    if alias is None:
+        return version
+    try:
+        return adapters.versions.set_alias(version.name, alias, version.number, author=author)
+    except StorageFull as error:
+        raise StorageFull(
+            f"{version} is published, but the disk is full: make room, then 'ragtune adapter alias {version} {alias}'"
+        ) from error
 
 
 def _artifact_bytes(trainee: Trainee, folder: Path) -> int:
@@ -237,13 +223,3 @@ def _tell(learned: Learned) -> None:
     early = f", ended early: the best was step {learned.best_step}" if learned.stopped_early else ""
     looked = "" if learned.validation is None else f", validation loss {learned.validation:.3f}"
     say(f"loss {first:.3f} -> {last:.3f}{looked} {pace}{early}")
-
-
-def _plain(made: Material, folder: Path) -> Callable[[], torch.nn.Module]:
-    files = made.begin().files
-    return lambda: files.plain(folder)
-
-
-def _words(wishes: Wishes) -> tuple[str, ...]:
-    """What of the wishes decides the result."""
-    return (*(f"{rate!r}" for rate in wishes.rates), *(["interference"] if wishes.interference else []))

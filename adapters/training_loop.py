@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from adapters.answer_loss import answer_tokens, filled, loss_sum
-from adapters.dataset import Item
+from adapters.answer_loss import answer_tokens, loss_sum
+from adapters.dataset import Item, filled
 from adapters.recipe import Recipe
 from adapters.techniques.trainee import Model, Trainee
 

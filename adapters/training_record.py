@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import JsonValue
@@ -13,14 +12,11 @@ from pydantic import JsonValue
 from adapters.curve import thinned
 from adapters.learning import Learned
 from adapters.manifest import Bill, Forgetting, SearchedRate, TaskBill, TrainingRecord
+from adapters.material import Material
 from adapters.meter import Spent, machine
-from adapters.recipe import Recipe
 from ragtune.prompt import rendering_hash
 
-if TYPE_CHECKING:
-    from adapters.train import Material
-
-_LIBRARIES = ("torch", "transformers", "peft", "accelerate", "safetensors")
+_LIBRARIES = ("ragtune", "torch", "transformers", "tokenizers", "peft", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -39,16 +35,9 @@ class Done:
     alone: Mapping[str, float]
 
 
-def record_of(
-    recipe: Recipe,
-    written: Mapping[str, JsonValue],
-    made: "Material",
-    done: Done,
-    hourly_rate: float | None,
-    spent: Spent,
-) -> TrainingRecord:
+def record_of(written: Mapping[str, JsonValue], made: Material, done: Done, spent: Spent) -> TrainingRecord:
     """The record of a training that used `spent`."""
-    learned = done.learned
+    learned, recipe = done.learned, made.recipe
     return TrainingRecord(
         base_fingerprint=made.base.fingerprint,
         base_id=made.base.id,
@@ -65,14 +54,14 @@ def record_of(
         trainable_parameters=done.trainable,
         final_loss=learned.curve[-1].loss,
         seed=recipe.seed,
-        bill=_bill(made, done, hourly_rate, spent),
+        bill=_bill(made, done, spent),
         versions={library: library_version(library) for library in _LIBRARIES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def _bill(made: "Material", done: Done, hourly_rate: float | None, spent: Spent) -> Bill:
-    learned = done.learned
+def _bill(made: Material, done: Done, spent: Spent) -> Bill:
+    learned, hourly_rate = done.learned, made.settings.hourly_rate
     return Bill(
         wall_seconds=round(spent.wall_seconds, 2),
         search_seconds=round(done.search_seconds, 2),
@@ -102,7 +91,7 @@ def _bill(made: "Material", done: Done, hourly_rate: float | None, spent: Spent)
     )
 
 
-def _tasks(made: "Material", done: Done) -> dict[str, TaskBill]:
+def _tasks(made: Material, done: Done) -> dict[str, TaskBill]:
     drawn = Counter(item.task for step in made.steps for batch in step for item in batch)
     return {
         task: TaskBill(

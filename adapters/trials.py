@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from adapters.dataset import Item
-from adapters.learning import Diverged, Learned, Watch, attempt, learn
+from adapters.learning import Diverged, Learned, Watch, attempt
 from adapters.manifest import SearchedRate
 from adapters.mixing import plan
 from adapters.recipe import Recipe
 from adapters.techniques.trainee import Trainee
 from adapters.training_loop import Plan
 from ragtune.errors import RefusedArtifact
+from ragtune.terminal import say
 
 _LEAST = 8  # steps a rate is tried for
 
@@ -71,28 +72,31 @@ def alone(
     """The validation loss of every task after a training on it alone, on as many of its examples as in `together`.
 
     `items` are those `together` was planned from. The trainee starts as it came each time and is left so; nothing of
-    these trainings is kept. Tasks without validation items have no loss to compare and are left out.
+    these trainings is kept. Left out are tasks that have no validation items, or none to train on, and a training that
+    diverged, which is said. Each keeps the best weights for its own task, where together one look decides for all.
     """
     start = trainee.copy()
-    plans = {task: _alone(task, items, together, recipe) for task in sorted({item.task for item in validation})}
+    compared = {item.task for item in validation} & {item.task for item in items}
+    plans = {task: _alone(task, items, together, recipe) for task in sorted(compared)}
     total, done = sum(map(len, plans.values())), 0
     losses = {}
     for task, steps in plans.items():
         own = [item for item in validation if item.task == task]
         watching = _part(watch, "training each task alone", done, total)
         try:
-            learned = learn(trainee, steps, own, recipe, pad=pad, watch=watching, rate=rate)
+            outcome = attempt(trainee, steps, own, recipe, rate, pad, watching)
         finally:
             trainee.take(start)
-        losses[task] = learned.tasks[task]
+        if isinstance(outcome, Diverged):
+            say(f"trained alone, {task} diverged: {outcome.refusal().message}")
+        else:
+            losses[task] = outcome.tasks[task]
         done += len(steps)
     return losses
 
 
 def _alone(task: str, items: Sequence[Item], together: Plan, recipe: Recipe) -> Plan:
     own = [item for item in items if item.task == task]
-    if not own:
-        raise RefusedArtifact(f"there are validation examples of task {task!r} and none to train on; leave them out")
     drawn = sum(item.task == task for step in together for batch in step for item in batch)
     update: dict[str, object] = {"epochs": max(1, drawn) / len(own), "max_steps": None, "weights": {}}
     return plan(own, recipe.model_copy(update=update))

@@ -11,14 +11,14 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def said(example: Example) -> str:
-    """The conversation up to and with the query, normalised."""
-    return normalised("\n".join([*(message.content for message in example.history), example.query]))
+def before(example: Example) -> tuple[str, str]:
+    """What stands before the query: the context, and what was said, normalised."""
+    return normalised(example.context), normalised("\n".join(message.content for message in example.history))
 
 
-def question(example: Example) -> tuple[str, str]:
-    """What is asked, and of which context: equal for examples that ask the same."""
-    return normalised(example.context), said(example)
+def question(example: Example) -> tuple[str, ...]:
+    """What is asked, and after what: equal for examples that ask the same."""
+    return (*before(example), normalised(example.query))
 
 
 def answers(example: Example) -> frozenset[str]:

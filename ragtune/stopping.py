@@ -8,6 +8,7 @@
 What is half done in a step (an optimiser that has moved some of the weights) could not be kept and gone on with.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,12 +18,14 @@ from typing import Any
 
 Handler = Callable[[int, FrameType | None], Any]
 _STOPS = (signal.SIGINT, signal.SIGTERM)
+_HEARD = b"\nending after this step ...\n"
 
 
 @contextmanager
 def held_back() -> Iterator[Callable[[], None]]:
-    """Inside, the first Ctrl-C or SIGTERM does what it does at the next call of the function that is given, or at the
-    end; a second one before that does it at once. In any other than the main thread nothing is held back."""
+    """Inside, the first Ctrl-C or SIGTERM does what it does at the next call of the function that is given; a second
+    one before that does it at once. One that comes when there is no such call any more comes too late: the work is
+    done. In any other than the main thread nothing is held back."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # signals are the main thread's
         return
@@ -36,6 +39,7 @@ def held_back() -> Iterator[Callable[[], None]]:
             handlers[number](number, frame)
         else:
             waiting.append(number)
+            os.write(2, _HEARD)  # no print in a signal handler: what it interrupts may hold the lock it needs
 
     def look() -> None:
         if waiting:
@@ -49,4 +53,3 @@ def held_back() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    look()

@@ -1,10 +1,12 @@
 """From a training that is asked for over HTTP to one that has begun: what can be refused is refused before it has.
 
-Examples that are sent along are kept in the home, under a name that is their hash, until their training has succeeded.
+Examples that are sent along are kept in the home, under a name that is their hash, as long as a training that was sent
+with them may be resumed; what no such training wants is removed when others are sent.
 """
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,7 +34,11 @@ async def submit(parts: Parts, spec: TrainingSpec, author: str, resumes: str | N
     for an index or a template, Forbidden for a path outside the roots, InvalidRequest for a name that is taken, and
     AlreadyRunning while there is a training of this adapter.
     """
-    recipe = await asyncio.to_thread(_checked, parts, spec)
+    try:
+        recipe = await asyncio.to_thread(_checked, parts, spec)
+    except RefusedArtifact as error:  # whoever sent examples knows no file of ours
+        place = f"{sent_examples(parts.settings)}{os.sep}"
+        raise RefusedArtifact(error.message.replace(place, ""), param=error.param) from error
     asked = spec.model_dump(mode="json")
     queued = await parts.workers.queue(JOB, resource(recipe.name), asked, author=author, tenant="", resumes=resumes)
     parts.workers.start_in_turn(queued, _COMMAND, bounded(parts.settings, beside=True).training_threads)

@@ -22,7 +22,7 @@ from ragtune.store import Database
 from ragtune.templates import Templates
 from ragtune.terminal import Task, notes, person, print_json, progress, say, show
 from ragtune.versions import Version
-from service.training import JOB, Diary, TrainingSpec, bounded, carry_out, check_named, resource
+from service.training import JOB, MOST_RATES, Diary, TrainingSpec, bounded, carry_out, check_named, resource
 
 _USUAL = "the method's usual rates"
 _NICE = 10  # beside a service
@@ -41,7 +41,7 @@ class Rates(click.ParamType):  # type: ignore[type-arg]
             rates = tuple(float(part) for part in value.split(","))
         except ValueError:
             rates = ()
-        if not rates or not all(0 < rate < 10 for rate in rates):
+        if not 0 < len(rates) <= MOST_RATES or not all(0 < rate < 10 for rate in rates):
             self.fail(
                 f"{value!r} are no learning rates, as 1e-4,5e-4 are; for {_USUAL} let --search stand last", param, ctx
             )
@@ -92,8 +92,10 @@ def train(
     database = Database(settings.database)  # what is wrong already is told before there is a job
     check_named(parsed, Templates(settings.home, database), Indexes(settings.home, database))
     read_all(parsed)
+    if only_check and as_json:
+        raise click.UsageError("--check shows what it found to people; leave --json out")
     if only_check:
-        from adapters.train import check
+        from adapters.material import check
 
         check(parsed, settings)
         return

@@ -34,6 +34,7 @@ from ragtune.versions import Version, Versions
 
 JOB: Kind = "training"
 Tell = Callable[[str, int, int, Mapping[str, float]], None]
+MOST_RATES = 32
 _UNITS = {"reading": "examples", "checking": "checks", "publishing": "versions"}
 _SENT = re.compile(r"sent-[0-9a-f]{64}\.jsonl")
 _EVERY = 10.0  # seconds between two lines of a stage in the log
@@ -53,7 +54,7 @@ class TrainingSpec(BaseModel):
     recipe: dict[str, JsonValue]
     folder: str | None = None
     alias: str | None = None
-    search: tuple[float, ...] = Field(default=(), max_length=32)
+    search: tuple[float, ...] = Field(default=(), max_length=MOST_RATES)
     interference: bool = False
     fresh: bool = False
 

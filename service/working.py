@@ -21,7 +21,7 @@ from ragtune.jobs import Jobs, QueuedJob
 
 log = logging.getLogger("ragtune.jobs")
 _NICE = 10
-_GRACE = 10.0  # seconds between being asked to end and being made to
+_GRACE = 30.0  # seconds between being asked to end and being made to: a step of a training, and saving its state
 _POLL = 0.25  # seconds between two looks whether a job is to be cancelled
 _TAIL = 40  # lines of what a worker that failed has written
 

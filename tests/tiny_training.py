@@ -2,20 +2,28 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from adapters.base_model import BaseModelInfo, describe
+from adapters.answer_loss import answer_tokens, loss_sum
+from adapters.base_model import BaseModelInfo, describe, locate_base_model
 from adapters.dataset import Item
 from adapters.learning import learn
 from adapters.learning_state import StateFile
+from adapters.manifest import AdapterManifest
 from adapters.mixing import plan
-from adapters.recipe import METHODS, Recipe
+from adapters.recipe import METHODS, Recipe, read_recipe
 from adapters.techniques import begin
-from adapters.techniques.trainee import Trainee
+from adapters.techniques.trainee import Model, Trainee
+from adapters.train import train
 from adapters.training_loop import Plan
+from ragtune.settings import Settings
+from ragtune.versions import Version
+from service.trial import answer
 from tests.tiny import save_tiny
 
 PAD = 2
@@ -86,3 +94,15 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def batch_loss(model: Model, batch: Sequence[Item], pad: int) -> Tensor:
+    """Mean cross entropy over the answer tokens of the batch, as one scalar."""
+    return loss_sum(model, batch, pad) / answer_tokens(batch)
+
+
+def train_from_file(path: Path, settings: Settings) -> Version[AdapterManifest]:
+    """`ragtune train` without a job, tried on the engine."""
+    recipe, written = read_recipe(path)
+    engine = partial(answer, settings, locate_base_model(settings))
+    return train(recipe, written, settings, watch=lambda *_: None, served=engine)

@@ -121,16 +121,18 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get(
         "/{id}/log",
-        dependencies=[needs("query")],
+        dependencies=[needs(*SCOPES.values())],
         response_class=Response,
         responses=refusals(*NAMED) | {200: {"description": "The last lines.", "content": {"text/plain": _LOG}}},
     )
     async def jobs_log(job_id: JobId, request: Request, lines: Lines = 200) -> Response:
-        """The last lines that a job's process has written, as far as it has come.
+        """The last lines that a job's process has written, as far as it has come. It may name files and show data, and
+        so needs the scope that starts such a job.
 
         Empty where it wrote nothing, and for a job of a command, which speaks in its terminal.
         """
-        await asyncio.to_thread(parts.jobs.get, job_id, tenant(request))
+        job = await asyncio.to_thread(parts.jobs.get, job_id, tenant(request))
+        allow(request, SCOPES[job.kind])
         written = await asyncio.to_thread(parts.jobs.tail, job_id, lines)
         return PlainTextResponse("".join(f"{line}\n" for line in written))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationInfo, field_validator
 
 from adapters.recipe import RATES, Recipe, parse_recipe
 from ragtune.errors import Forbidden, InvalidRequest, RefusedArtifact
@@ -15,7 +15,7 @@ from service.access import author, needs, tenant
 from service.documented import NAMED, refusals
 from service.parts import Parts
 from service.submitting import keep, submit
-from service.training import JOB, TrainingSpec
+from service.training import JOB, MOST_RATES, TrainingSpec
 
 _ACCEPTED = 202
 _BEGUN: dict[int | str, dict[str, Any]] = {_ACCEPTED: {"description": "The job has begun.", "model": Job}}
@@ -43,6 +43,8 @@ def _recipe(given: Any, info: ValidationInfo) -> dict[str, JsonValue]:
     if not isinstance(given, dict):
         raise InvalidRequest("recipe: this must be an object, as a TOML file describes one", param="recipe")
     written: dict[str, JsonValue] = dict(given)
+    if not info.data.keys() >= set(_SENT.values()):  # what was sent along is no good, which is told
+        return written
     sent: dict[str, JsonValue] = {field: field for field, beside in _SENT.items() if info.data.get(beside)}
     if both := sorted(sent.keys() & written.keys()):
         raise InvalidRequest(
@@ -65,11 +67,21 @@ class TrainingRequest(BaseModel):
     validation_examples: tuple[Example, ...] = Field(default=(), description="instead of the recipe's `validation`")
     recipe: Annotated[dict[str, JsonValue], PlainValidator(_recipe, json_schema_input_type=WrittenRecipe)]
     alias: str | None = None
-    search: bool | Annotated[tuple[Rate, ...], Field(min_length=1, max_length=32)] = Field(
+    search: bool | Annotated[tuple[Rate, ...], Field(min_length=1, max_length=MOST_RATES)] = Field(
         default=False, description="choose the learning rate by short runs: among the method's usual ones, or these"
     )
     interference: bool = Field(default=False, description="train each task alone, too, to compare")
     fresh: bool = Field(default=False, description="do not go on with a training of this recipe that was ended")
+
+    @field_validator("examples", "validation_examples")
+    @classmethod
+    def _each_its_own(cls, examples: tuple[Example, ...]) -> tuple[Example, ...]:
+        seen: set[str] = set()
+        for number, example in enumerate(examples):
+            if example.id in seen:
+                raise ValueError(f"number {number} has the id {example.id!r} of another one; give each its own")
+            seen.add(example.id)
+        return examples
 
     @property
     def rates(self) -> tuple[float, ...]:

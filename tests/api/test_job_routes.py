@@ -123,8 +123,10 @@ async def test_a_tenant_sees_its_own_jobs_and_a_foreign_one_is_unknown(
 async def test_a_log_is_read_by_who_sees_the_job_and_empty_where_nobody_wrote_one(
     client: httpx.AsyncClient, jobs: Jobs, keys: Keys
 ) -> None:
-    acme, brevik = made(keys, "query", tenant="acme"), made(keys, "query", tenant="brevik")
+    acme, brevik = (made(keys, "index:write", tenant=tenant) for tenant in ("acme", "brevik"))
     job_id = finished(jobs, tenant="acme")
+    refused = await client.get(f"/v1/jobs/{job_id}/log", headers=made(keys, "query", tenant="acme"))
+    assert refused.status_code == 403
     assert (await client.get(f"/v1/jobs/{job_id}/log", headers=acme)).text == ""
     jobs.log(job_id).write_bytes(b"one\ntwo \xff\nthree")
     for lines, told in ((1, "three\n"), (2, "two \ufffd\nthree\n"), (9, "one\ntwo \ufffd\nthree\n")):

@@ -75,12 +75,16 @@ async def test_examples_that_are_sent_along_become_an_adapter_that_the_next_requ
     asked = await client.post("/v1/query", json={"query": "1 + 1?", "mode": "sent-along@prod", "max_tokens": 2})
     assert asked.json()["resolved_mode"] == "sent-along@1"
     record = (await client.get("/v1/adapters/sent-along@prod")).json()["manifest"]["training"]
-    assert (record["examples"], record["recipe"]["lora"]) == (12, {"rank": 2})
+    assert (record["examples"], record["recipe"]["lora"]) == (11, {"rank": 2})  # one was kept aside
     assert str(parts.settings.home) not in json.dumps(record)
 
     events = [event.data for event in parts.jobs.events(job.id)]
     steps = [event for event in events if getattr(event, "stage", "") == "training"]
-    assert steps[-1].done == steps[-1].total and set(steps[-1].figures) == {"loss", "tokens_per_second"}
+    assert steps[-1].done == steps[-1].total and set(steps[-1].figures) == {
+        "loss",
+        "tokens_per_second",
+        "validation_loss",
+    }
     log = await client.get(f"/v1/jobs/{job.id}/log", params={"lines": 3})
     assert log.headers["content-type"].startswith("text/plain") and len(log.text.splitlines()) == 3
     assert "checking 1 of 1 checks" in log.text
@@ -212,3 +216,19 @@ async def test_sent_examples_are_kept_while_their_training_may_be_resumed_and_no
     jobs.queue("training", "adapter:kept", spec, resumes=failed.job.id).lock.release()
     await keep(parts, [Example(id="3", query="Why?", answers=("so",))])
     assert (folder / first).exists() and not (folder / second).exists()
+
+
+@pytest.mark.parametrize(
+    ("examples", "param", "told"),
+    [
+        ([EXAMPLES[0], EXAMPLES[0]], "examples", "number 1 has the id '0' of another one"),
+        ([{"id": "1", "query": "q", "answers": []}], "examples.0.answers", "at least 1 item"),
+    ],
+)
+async def test_examples_that_are_no_good_are_refused_by_their_place_and_name_no_file_of_the_server(
+    client: httpx.AsyncClient, examples: list[dict[str, Any]], param: str, told: str
+) -> None:
+    answer = await train(client, recipe("sent-badly"), examples=examples)
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and param in str(error["param"]) and told in error["message"], error
+    assert "/" not in error["message"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import get_scheduler
 
-from adapters.answer_loss import batch_loss, task_losses, together
+from adapters.answer_loss import task_losses, together
 from adapters.base_model import BaseModelInfo
 from adapters.dataset import Item
 from adapters.learning import Learned, learn
@@ -25,7 +25,7 @@ from adapters.techniques.trainee import Trainee
 from adapters.training_loop import factor, optimise, optimiser_for, pieces
 from adapters.trials import alone, best_rate, search
 from ragtune.errors import Cancelled, RefusedArtifact, StorageFull
-from tests.tiny_training import EVERY, PAD, TASKS, base_in, items, recipe, silent, steps
+from tests.tiny_training import EVERY, PAD, TASKS, base_in, batch_loss, items, recipe, silent, steps
 
 FIRST = {  # nats a token
     "full": (6.32141, 6.18744, 6.63815),

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from adapters import answer_loss
 from adapters.acceptance import check_saved
-from adapters.answer_loss import batch_loss
 from adapters.base_model import BaseModelInfo
 from adapters.dataset import Item
 from adapters.learning import learn
@@ -25,7 +24,7 @@ from adapters.techniques.trainee import Trainee
 from adapters.tokenizer import load_tokenizer
 from ragtune.errors import RefusedArtifact
 from tests.tiny import FAMILIES
-from tests.tiny_training import EVERY, PAD, base_in, items, moved, recipe, silent, steps
+from tests.tiny_training import EVERY, PAD, base_in, batch_loss, items, moved, recipe, silent, steps
 
 BATCH = [
     Item("a", (5, 9, 30, 31, 7), (40, 41, PAD)),

@@ -14,13 +14,13 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from adapters.answer_loss import task_losses, together
 from adapters.base_model import describe
-from adapters.dataset import Item, render_all
+from adapters.dataset import Item
 from adapters.manifest import AdapterManifest
 from adapters.mixing import plan
 from adapters.recipe import LoraOptions, PromptTuningOptions, Recipe
 from adapters.registry import Adapters
 from adapters.tokenizer import load_tokenizer
-from adapters.train import mode_of, train_from_file
+from adapters.train import mode_of
 from indexer.record import Found
 from indexer.retriever import Retriever
 from indexer.search import Search
@@ -46,8 +46,10 @@ from service.rebuilding import Rebuilding
 from service.train_cli import train as train_command
 from service.working import Workers
 from tests.fakes import EchoEngine, LetterEmbedder, ThreadPreparer
+from tests.rendering import render_all
 from tests.small_index import build_index
 from tests.tiny import save_tiny
+from tests.tiny_training import train_from_file
 
 PAD = 2
 LORA = 'name = "short"\nmethod = "lora"\ntrain = "train.jsonl"\nlearning_rate = 2e-2\nepochs = 5\nbatch_tokens = 100\n'

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from adapters.train import mode_of, train_from_file
+from adapters.train import mode_of
 from indexer.embedding import load_embedder
 from indexer.store import Indexes
 from ragtune.demo.company import write_company
 from ragtune.settings import Settings
 from ragtune.store import Database
 from tests.small_index import build_index
+from tests.tiny_training import train_from_file
 
 pytestmark = pytest.mark.slow
 

@@ -2,13 +2,14 @@
 
 import pytest
 
-from adapters.dataset import Item, closed_book, data_hash, render_all, render_each
+from adapters.dataset import Item, closed_book, data_hash, render_each
 from adapters.tokenizer import Tokenizer
 from indexer.record import Found
 from ragtune.errors import Cancelled, RefusedArtifact
 from ragtune.examples import Example
 from ragtune.prompt import Message, render
 from ragtune.template import Template
+from tests.rendering import render_all
 from tests.tiny import tiny_tokenizer
 
 END_OF_TURN = 2

@@ -28,9 +28,9 @@ def test_an_interrupt_waits_for_the_end_of_a_step(number: int) -> None:
     assert done == [0]
 
 
-def test_an_interrupt_nobody_looked_for_comes_at_the_end(number: int) -> None:
+def test_an_interrupt_nobody_looks_for_any_more_comes_too_late(number: int) -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), held_back():
+    with held_back():
         os.kill(os.getpid(), number)
         done.append("all of it")
     assert done == ["all of it"]
