@@ -6,9 +6,9 @@
    for the same examples, and the validation loss after them.
 3. Peak memory on one batch of 4 rows of about 512 tokens: loading, two steps.
 
-The rows are the demo's knowledge questions with as many sections of its documents before them as fit the length, as
-ragtune renders them. Set equal: see benchmarks/training_sides.py. Every measurement is a process of its own; the sides
-take turns. TRL is installed by `.venv/bin/pip install -c constraints.txt -e '.[bench]'`.
+The rows are the demo's questions and listings, with as many sections of its documents before them as fit the length,
+as ragtune renders them. Set equal: see benchmarks/training_sides.py. Every measurement is a process of its own; the
+sides take turns. TRL is installed by `.venv/bin/pip install -c constraints.txt -e '.[bench]'`.
 
     python benchmarks/training.py [--rounds 3] [--threads 2]
 """
@@ -54,15 +54,14 @@ TRL_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class Supply:
-    """The demo's questions, with sections of its documents before them."""
+    """The demo's questions and listings, with sections of its documents before them."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
         files, self.chance, self.tokenizer = write_company(folder), random.Random(SEED), tokenizer
         self.sections = [
             text for path in sorted(files.docs.rglob("*.md")) for text in path.read_text().split("\n\n")[2::2]
         ]
-        self.examples = read_examples(files.knowledge_train)
-        self.chance.shuffle(self.examples)
+        self.examples = read_examples(files.knowledge_train) + read_examples(files.extraction_train)
 
     def rows(self, lengths: list[tuple[int, int]]) -> list[Row]:
         """One row (id, prompt, answer) for each (least, most) tokens, in a random order."""
