@@ -27,13 +27,14 @@ def killable_service(folder: Path, **settings: Path | str) -> Iterator[tuple[str
     with (folder / "log").open("ab") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         try:
-            yield _ready(folder / "home", process), process
+            yield ready(folder / "home", process), process
         finally:
             process.kill()
             process.wait(60)
 
 
-def _ready(home: Path, process: "subprocess.Popen[bytes]") -> str:
+def ready(home: Path, process: "subprocess.Popen[bytes]") -> str:
+    """Its URL, once it takes requests."""
     deadline = time.monotonic() + _START
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server did not start"

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.slow.test_killed_server import ready
+from tests.killable import ready
 from tests.tiny import save_tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
