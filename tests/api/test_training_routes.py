@@ -87,7 +87,7 @@ async def test_examples_that_are_sent_along_become_an_adapter_that_the_next_requ
     }
     log = await client.get(f"/v1/jobs/{job.id}/log", params={"lines": 3})
     assert log.headers["content-type"].startswith("text/plain") and len(log.text.splitlines()) == 3
-    assert "checking 1 of 1 checks" in log.text
+    assert "publishing 0 of 1 versions" in log.text
     listed = (await client.get("/v1/training")).json()
     assert listed[0]["id"] == job.id and {each["kind"] for each in listed} == {"training"}
 
