@@ -4,7 +4,6 @@ Its name holds the identity of the training, so the same recipe on the same data
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -158,7 +157,7 @@ class RunFolder:
     def _write(self) -> None:
         beside = self.folder / f"{_SO_FAR}.new"
         try:
-            beside.write_text(json.dumps(self._so_far.model_dump(mode="json")), encoding="utf-8")
+            beside.write_text(self._so_far.model_dump_json(), encoding="utf-8")
             beside.rename(self.folder / _SO_FAR)
         except BaseException:
             beside.unlink(missing_ok=True)
