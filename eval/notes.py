@@ -20,8 +20,9 @@ def notes(report: Report) -> list[str]:
 
 def _made_with(report: Report) -> str:
     header, server = report.header, report.header.server
-    note = f" ({server.note})" if server.note else ""
-    made = f"Base model {server.base}{note} on {server.device}, ragtune {header.ragtune}"
+    note = f" ({server.note})" if server and server.note else ""
+    base = f"Base model {server.base}{note} on {server.device}, " if server else ""
+    made = f"{base}ragtune {header.ragtune}"
     return f"{made}, {header.started}, {header.seconds:.0f} s."
 
 

@@ -11,7 +11,6 @@ from eval.runfile import Header, Item, Reply, Run
 from eval.statistics import Interval, interval, paired
 from eval.suite import Arm, Comparison, Task
 from ragtune.examples import UNANSWERABLE
-from ragtune.mode import Mode
 
 
 class _Frozen(BaseModel):
@@ -119,13 +118,13 @@ def report(run: Run) -> Report:
 def _arm(header: Header, arm: Arm, items: Sequence[Item], leading: Mapping[str, set[str]]) -> ArmResult:
     return ArmResult(
         name=arm.name,
-        mode=arm.mode,
+        mode=arm.mode or arm.name,
         tasks={
             task.name: _task(task, [i for i in items if i.task == task.name], arm.name in leading[task.name])
             for task in header.suite.asked(arm)
         },
         cost=_cost(items),
-        alone=_latency(header.alone_ms.get(arm.name, ())),
+        alone=_latency([alone.first_token_ms for alone in header.alone.get(arm.name, ())]),
         training_seconds=_training_seconds(header, arm),
         versions=_versions(items),
         failed=sum(item.error is not None for item in items),
@@ -178,8 +177,8 @@ def _latency(times: Sequence[float]) -> Latency | None:
 
 
 def _training_seconds(header: Header, arm: Arm) -> float | None:
-    known = [header.training_seconds.get(str(ref)) for ref in Mode.parse(arm.mode).adapters]
-    return None if None in known else sum(seconds for seconds in known if seconds is not None)
+    trained = header.trained.get(arm.name)
+    return trained.seconds if trained else 0.0
 
 
 def _versions(items: Sequence[Item]) -> dict[str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from eval.client import Service, connect
 from eval.metrics import JSON_METRICS, METRICS, abstention, first_object
-from eval.runfile import Header, Item, Reply, RunWriter
+from eval.runfile import Alone, Header, Item, Reply, RunWriter, Shown, Trained
 from eval.suite import Arm, Suite, Task, first_of_each_slice
 from ragtune.examples import UNANSWERABLE, Example
 from ragtune.mode import Mode, Ref
@@ -75,7 +75,7 @@ async def run_suite(
             alone = {asked[0].arm.name: await _time_alone(service, suite, asked, advance) for asked in questions}
             await _ask_all(service, suite, list(chain.from_iterable(questions)), keep)
             seconds = time.monotonic() - began
-            writer.publish(header.model_copy(update={"alone_ms": alone, "seconds": round(seconds, 2)}))
+            writer.publish(header.model_copy(update={"alone": alone, "seconds": round(seconds, 2)}))
     return seconds
 
 
@@ -85,7 +85,7 @@ async def _header(service: Service, suite: Suite, url: str) -> Header:
         suite=suite,
         url=url,
         server=await service.describe(),
-        training_seconds=await _check_arms(service, suite),
+        trained=await _trained(service, suite),
         data={task.name: hashlib.sha256(task.examples.read_bytes()).hexdigest() for task in suite.tasks},
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=0.0,
@@ -93,16 +93,15 @@ async def _header(service: Service, suite: Suite, url: str) -> Header:
     )
 
 
-async def _check_arms(service: Service, suite: Suite) -> dict[str, float | None]:
-    """Seconds of training by adapter. Raises RefusedArtifact for the first arm that cannot be answered."""
-    models = [await service.check(mode) for mode in dict.fromkeys(arm.mode for arm in suite.arms)]
-    trained: dict[str, tuple[Ref, ...]] = {}  # as arms write it: what was trained for it
-    for model in models:
-        if model.kind == "alias":  # it stands alone, and reads like an adapter
-            trained[model.id] = Mode.parse(model.root).adapters
-        else:
-            trained |= {str(ref): (ref,) for ref in Mode.parse(model.id).adapters}
-    return {written: await _training_seconds(service, trained[written]) for written in sorted(trained)}
+async def _trained(service: Service, suite: Suite) -> dict[str, Trained]:
+    """What the adapters of each arm cost. Raises RefusedArtifact for the first arm that cannot be answered."""
+    found = {}
+    for arm in suite.arms:
+        model = await service.check(arm.asked_mode)
+        adapters = Mode.parse(model.root if model.kind == "alias" else model.id).adapters
+        if adapters:
+            found[arm.name] = Trained(seconds=await _training_seconds(service, adapters))
+    return found
 
 
 async def _training_seconds(service: Service, adapters: Sequence[Ref]) -> float | None:
@@ -110,14 +109,15 @@ async def _training_seconds(service: Service, adapters: Sequence[Ref]) -> float 
     return None if None in known else sum(seconds for seconds in known if seconds is not None)
 
 
-async def _time_alone(service: Service, suite: Suite, questions: list[Question], advance: Advance) -> tuple[float, ...]:
-    """Milliseconds to the first token of an arm's first questions; those that fail are left out."""
+async def _time_alone(service: Service, suite: Suite, questions: list[Question], advance: Advance) -> tuple[Alone, ...]:
+    """The times of an arm's first questions; those that fail are left out."""
     times = []
     for question in questions[: suite.alone]:
-        outcome = await service.ask(_request(suite, question, max_tokens=1))
+        outcome = await service.ask(_request(suite, question, question.task.max_tokens))
         advance(question.arm.name, outcome.error)
         if outcome.answer is not None:
-            times.append(outcome.answer.timings.first_token_ms)
+            timings = outcome.answer.timings
+            times.append(Alone(first_token_ms=timings.first_token_ms, total_ms=timings.total_ms))
     return tuple(times)
 
 
@@ -155,7 +155,7 @@ async def _ask(service: Service, suite: Suite, question: Question) -> Item:
 
 def _request(suite: Suite, question: Question, max_tokens: int) -> QueryRequest:
     return QueryRequest(
-        query=question.example.asked, mode=question.arm.mode, max_tokens=max_tokens, deadline=suite.timeout
+        query=question.example.asked, mode=question.arm.asked_mode, max_tokens=max_tokens, deadline=suite.timeout
     )
 
 
@@ -192,7 +192,7 @@ def _reply(answer: Answer) -> Reply:
         finish_reason=answer.finish_reason,
         resolved_mode=answer.resolved_mode,
         versions=answer.versions,
-        passages=tuple(passage.id for passage in answer.passages),
+        passages=tuple(Shown(**p.model_dump(include=set(Shown.model_fields))) for p in answer.passages),
         usage=answer.usage,
         timings=answer.timings,
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from eval.suite import Suite
 from ragtune.errors import RefusedArtifact
@@ -42,53 +42,118 @@ class Server(_Frozen):
     models: tuple[Model, ...] = ()
 
 
+class Trained(_Frozen):
+    """What the adapters of an arm cost once. Seconds, bytes; None where it is not recorded.
+
+    `rates` is how many learning rates were searched, `steps` the optimiser steps of the training that was published.
+    """
+
+    seconds: float | None = None
+    peak_memory: int | None = None
+    artifact_bytes: int | None = None
+    price: float | None = None
+    steps: int | None = None
+    rates: int | None = None
+    examples: int | None = None
+    data: str | None = None
+    recipe: dict[str, JsonValue] = {}
+
+
+class Indexed(_Frozen):
+    """What the index of an arm cost once, and may cost again at every update."""
+
+    version: str
+    seconds: float | None = None
+    passages: int | None = None
+    bytes: int | None = None
+
+
+class Alone(_Frozen):
+    """Milliseconds of one request that had the service to itself: to its first token, and in all."""
+
+    first_token_ms: float
+    total_ms: float
+
+
 class Header(_Frozen):
     """What holds for the whole run.
 
-    `training_seconds` is by adapter as the arms write it, None where its training is not recorded; `alone_ms` is by arm
-    the time to first token of requests that ran alone; `data` is the SHA-256 of each task's examples file; `seconds` is
-    what the run took.
+    `trained` and `indexed` are by arm; an arm that is not there uses none. `alone` are by arm the times of requests
+    that ran alone; `data` is the SHA-256 of each task's examples file; `leaks` are by task the ids of examples that
+    stand in the training files, too; `seconds` is what the run took, all its sittings together.
     """
 
     suite: Suite
     url: str
-    server: Server
-    training_seconds: dict[str, float | None]
-    alone_ms: dict[str, tuple[float, ...]] = {}
+    server: Server | None
+    trained: dict[str, Trained] = {}
+    indexed: dict[str, Indexed] = {}
+    alone: dict[str, tuple[Alone, ...]] = {}
     data: dict[str, str]
+    leaks: dict[str, tuple[str, ...]] = {}
     started: str
     seconds: float
+    sittings: int = 1
     ragtune: str
 
 
+class Shown(_Frozen):
+    """A passage that stood in the prompt; `number` is how the answer would cite it."""
+
+    id: str
+    document: str
+    text: str
+    number: int
+    cited: bool = False
+
+
+class Likelihood(_Frozen):
+    """The log-probability, in nats, of a text of `tokens` tokens."""
+
+    text: str
+    logprob: float
+    tokens: int
+
+
 class Reply(_Frozen):
-    """What came back for one example; `passages` are ids, in the order of the prompt."""
+    """What came back for one example; `passages` are in the order of the prompt.
+
+    `likelihoods` are, where they were asked for, the log-probability of each of the example's choices (or of its first
+    answer) given the question, and how many tokens it has.
+    """
 
     id: str
     text: str
     finish_reason: FinishReason
     resolved_mode: str
     versions: dict[str, str]
-    passages: tuple[str, ...] = ()
+    passages: tuple[Shown, ...] = ()
+    likelihoods: tuple[Likelihood, ...] = ()
     usage: Usage
     timings: Timings
 
 
 class Item(_Frozen):
-    """One example in one arm, by the arm's name. `reply` and `scores` are empty if it failed: a failure is not a zero.
+    """One example in one arm, by the arm's name, asked for the `repeat`-th time with the seed of that repeat.
 
-    `gold_retrieved` is None where the mode retrieves nothing or the example names no document.
+    `reply` and `scores` are empty if it failed: a failure is not a zero. A metric that cannot be had of an answer is
+    not in `scores`. `predicted` is the label read from the answer where the task has labels, "" if it is none of them.
+    `gold_retrieved` is None where the mode retrieves nothing or the example names no document. `cluster` is what the
+    example shares with others that are not independent of it: its first gold document, or itself.
     """
 
     arm: str
     task: str
     example: str
+    repeat: int = 0
+    cluster: str = ""
     slice: str = ""
     query: str
     answers: tuple[str, ...]
     reply: Reply | None = None
     scores: dict[str, float] = {}
     unparsable: bool = False
+    predicted: str | None = None
     gold_retrieved: bool | None = None
     error: str | None = None
     retries: int = 0

@@ -26,7 +26,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -34,6 +34,9 @@ from eval.metrics import METRICS
 from ragtune.errors import InvalidRequest, RefusedArtifact, UnknownName
 from ragtune.examples import Example, read_examples
 from ragtune.mode import Mode
+
+
+Context = Literal["none", "retrieved", "gold", "gold+distractors", "wrong"]
 
 
 class _Section(BaseModel):
@@ -80,18 +83,30 @@ class Task(_Section):
 
 
 class Arm(_Section):
-    """One mode that is asked everything, or only the tasks named, or of a task only the first items of each slice."""
+    """One mode that is asked everything, or only the tasks named, or of a task only the first items of each slice.
 
-    mode: str
+    `context` replaces what a mode with rag retrieves, as a control. `instruction` stands after every question, in a
+    paragraph of its own, as a control of format. An outside arm has `endpoint` (the base URL of an OpenAI-compatible
+    API, up to /v1) and `model` instead of `mode`; `api_key_env` names the environment variable that holds its key.
+    """
+
+    mode: str | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    api_key_env: str | None = None
+    price_in: float | None = Field(default=None, ge=0, description="of a million prompt tokens")
+    price_out: float | None = Field(default=None, ge=0, description="of a million new tokens")
+    context: Context = "retrieved"
+    instruction: str = ""
     label: str | None = Field(default=None, min_length=1)
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
     limits: dict[str, Annotated[int, Field(ge=1)]] = Field(default={}, description="by task, below the task's own")
 
     @field_validator("mode")
     @classmethod
-    def _syntax(cls, mode: str) -> str:
+    def _syntax(cls, mode: str | None) -> str | None:
         try:
-            Mode.parse(mode)
+            Mode.parse(mode or "base")
         except InvalidRequest as error:
             raise ValueError(error.message) from error
         return mode
@@ -99,7 +114,13 @@ class Arm(_Section):
     @property
     def name(self) -> str:
         """What reports and comparisons call it."""
-        return self.label or self.mode
+        return self.label or self.mode or self.model or "?"
+
+    @property
+    def asked_mode(self) -> str:
+        """The mode of an arm of the service."""
+        assert self.mode is not None
+        return self.mode
 
 
 class Comparison(_Section):
@@ -112,13 +133,58 @@ class Comparison(_Section):
     margin: float = 0.0
 
 
+class Budget(_Section):
+    """What an arm may cost to be considered; what is absent is not limited. Prices in one currency, whichever."""
+
+    p95_ms: float | None = Field(default=None, gt=0, description="to the whole answer, alone")
+    first_token_ms: float | None = Field(default=None, gt=0, description="p95, alone")
+    price_per_1000: float | None = Field(default=None, ge=0, description="of 1,000 queries, training not included")
+    training_seconds: float | None = Field(default=None, ge=0)
+    training_memory: int | None = Field(default=None, ge=0, description="bytes, the peak of a training")
+    artifact_bytes: int | None = Field(default=None, ge=0)
+    queries: int | None = Field(default=None, ge=1, description="queries a month, over which training is paid back")
+    updates: float | None = Field(default=None, ge=0, description="times a month that the knowledge changes")
+
+
+class Gate(_Section):
+    """A bar that `--gate` holds an arm to: the lower bound of its interval on a task, or a slice of it, in points."""
+
+    arm: str
+    task: str
+    metric: str | None = Field(default=None, description="absent: the task's primary metric")
+    slice: str | None = None
+    least: float
+
+
+class Judge(_Section):
+    """A language model that scores answers, at any OpenAI-compatible endpoint, or a mode of the service itself."""
+
+    model: str
+    endpoint: str | None = Field(default=None, description="absent: the service under evaluation")
+    api_key_env: str | None = None
+    prompt: str | None = Field(default=None, description="with {question}, {answers} and {answer}; absent: our own")
+
+
 class Suite(_Section):
-    """The whole plan."""
+    """The whole plan.
+
+    `seeds` are the repeats: every example is asked once with each. `tolerance`, in points, is how far an arm may be
+    behind the best and still be good enough. `trained_on` are files that adapters learned from: an example that stands
+    in them is a leak. `hourly_rate` is what an hour of the machine costs.
+    """
 
     name: str = Field(min_length=1)
     tasks: tuple[Task, ...] = Field(min_length=1)
     arms: tuple[Arm, ...] = Field(min_length=1)
     comparisons: tuple[Comparison, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    budget: Budget = Budget()
+    judge: Judge | None = None
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    tolerance: float = Field(default=2.0, ge=0)
+    trained_on: tuple[Path, ...] = ()
+    hourly_rate: float | None = Field(default=None, ge=0)
     concurrency: int = Field(default=32, ge=1, le=256, description="requests at once")
     alone: int = Field(default=8, ge=0, description="questions of each arm whose first token is timed, one at a time")
     timeout: float = Field(default=120, gt=0, description="seconds one request may take")

@@ -154,6 +154,18 @@ class Retrieving(BaseModel):
     retrieval: Retrieval | None = Field(default=None, description="by meaning, by words, or both")
     filters: Filters = Field(default={}, description="metadata of a document: each field this value, or one of these")
     min_score: Number | None = Field(default=None, allow_inf_nan=False, description="passages below are left out")
+    documents: tuple[str, ...] | None = Field(default=None, max_length=100, description="only passages of these")
+    without_documents: tuple[str, ...] = Field(default=(), max_length=100, description="no passages of these")
+
+
+class GivenPassage(BaseModel):
+    """A passage that the client brings itself, to stand in the prompt as a retrieved one would."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str = Field(min_length=1)
+    document: str = Field(default="given", min_length=1, description="what it is cited as")
+    heading: tuple[str, ...] = ()
 
 
 class Ask(Retrieving):
@@ -176,6 +188,9 @@ class QueryRequest(Ask):
     )
 
     mode: str = "base"
+    passages: tuple[GivenPassage, ...] | None = Field(
+        default=None, max_length=100, description="these, in this order, instead of a search; the mode must have rag"
+    )
 
 
 class CompareRequest(Ask):

@@ -23,7 +23,9 @@ class Example(BaseModel):
     reported apart.
 
     `history` is the conversation before the query. `context` is a text that holds the answer; where no index gives
-    passages it stands before the query. `gold_documents` are the ids of the documents that hold it.
+    passages it stands before the query. `gold_documents` are the ids of the documents that hold it. `choices` are what
+    a multiple choice is among, the first of `answers` one of them; `gains` are degrees of relevance of documents, where
+    they are graded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +38,8 @@ class Example(BaseModel):
     slice: str = ""
     history: tuple[Message, ...] = ()
     context: str = ""
+    choices: tuple[Words, ...] = ()
+    gains: dict[str, int] = {}
 
     @property
     def asked(self) -> str:
