@@ -1,4 +1,4 @@
-"""Which items make which optimiser step: the share of each task, and batches of like length.
+"""Which items make which optimiser step: the share of each task, and batches of like length or of so many examples.
 
 An epoch is as many items as there are. A task whose share is larger than its size repeats some of its items, one whose
 share is smaller shows a part of them in each epoch, and in the long run each comes up equally often.
@@ -22,19 +22,30 @@ _EXACT = 1e-9  # what is nearer to a whole number is one, but for rounding
 def plan(items: Sequence[Item], recipe: Recipe) -> list[Step]:
     """Every optimiser step in order, each of up to `accumulate` batches; drawn by the seed alone.
 
-    Raises RefusedArtifact for a weight of a task that no item has.
+    With a `batch_size` a batch is that many items as they are drawn, in parts of like length that go through the model
+    one after the other. Raises RefusedArtifact for a weight of a task that no item has.
     """
     most = recipe.max_steps * recipe.accumulate if recipe.max_steps else None
     drawn = _Drawn(items, recipe)
     made: list[Batch] = []
     epoch = 0
     while epoch < recipe.epochs and (most is None or len(made) < most):
-        whole = batches(drawn.epoch(), recipe.batch_tokens, f"{recipe.seed}/{epoch}")
+        whole = _epoch(drawn.epoch(), recipe, f"{recipe.seed}/{epoch}")
         part = min(1.0, recipe.epochs - epoch)
         made += whole[: max(0 if made else 1, round(len(whole) * part))]
         epoch += 1
     made = made[:most]
-    return [made[at : at + recipe.accumulate] for at in range(0, len(made), recipe.accumulate)]
+    steps = [made[at : at + recipe.accumulate] for at in range(0, len(made), recipe.accumulate)]
+    if recipe.batch_size is None:
+        return steps
+    return [[part for batch in step for part in filled(batch, recipe.batch_tokens)] for step in steps]
+
+
+def _epoch(items: Sequence[Item], recipe: Recipe, seed: str) -> list[Batch]:
+    if recipe.batch_size is None:
+        return batches(items, recipe.batch_tokens, seed)
+    order = random.Random(seed).sample(items, len(items))
+    return [order[at : at + recipe.batch_size] for at in range(0, len(order), recipe.batch_size)]
 
 
 def shares(sizes: Mapping[str, int], recipe: Recipe) -> dict[str, float]:

@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path(".techniques"))
     parser.add_argument("--banking", type=Path, default=Path("../shared/data/banking77"))
     parser.add_argument("--methods", nargs="+", choices=TECHNIQUES, default=TECHNIQUES)
+    parser.add_argument("--train-only", action="store_true", help="leave asking to a later start with all methods")
     args = parser.parse_args()
     folder = args.folder.resolve()
     (folder / "done").mkdir(parents=True, exist_ok=True)
@@ -125,8 +126,10 @@ def main() -> None:
             rate = "" if searched else f"learning_rate = {_found(name, folder)}\n"
             (folder / f"{name}.toml").write_text(rate + text)
             more = ["--search"] if searched else ["--interference"] if name.startswith("both") else []
-            commands.run("train", str(folder / f"{name}.toml"), "--json", *more, results=folder / "new.json")
-            (folder / "new.json").rename(done)
+            commands.run("train", str(folder / f"{name}.toml"), "--json", *more, results=folder / f"{name}.json")
+            (folder / f"{name}.json").rename(done)
+    if args.train_only:
+        return
     (folder / "suite.toml").write_text(suite(list(written)))
     with commands.serve(folder / "server.log"):
         commands.run("eval", "run", str(folder / "suite.toml"), "--out", str(folder / "run"), "--wide")

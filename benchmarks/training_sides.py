@@ -34,10 +34,10 @@ Trained = tuple[PeftModel, list[float], list[float]]  # the model, the loss of e
 
 
 def ours(job: dict[str, Any], folder: Path, pad: int) -> Trained:
-    """ragtune: the steps as given, or its own batches of `batch_tokens`."""
+    """ragtune: the steps as given, or its own of `batch_size` rows, in pieces of like length."""
     given = {"name": "benchmark", "method": "lora", "train": "-", "learning_rate": RATE, "seed": SEED}
     given |= {"schedule": "constant", "warmup": 0.0, "lora": {"rank": RANK, "alpha": ALPHA}}
-    recipe = parse_recipe(given | {"batch_tokens": job["batch_tokens"]})
+    recipe = parse_recipe(given | {"batch_size": job["batch_size"]})
     steps = [[batch] for batch in job["steps"]] if job["as_given"] else plan(list(chain(*job["steps"])), recipe)
     trainee, ends = begin(recipe, locate_base_model(Settings.load()), "cpu"), [time.monotonic()]
     learned = learn(trainee, steps, [], recipe, pad=pad, watch=lambda *_: ends.append(time.monotonic()))

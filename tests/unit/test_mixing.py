@@ -60,6 +60,20 @@ def test_a_step_is_so_many_batches_and_the_last_one_takes_the_rest() -> None:
     assert [len(step) for step in made[:-1]] == [4] * (len(made) - 1) and 0 < len(made[-1]) <= 4
 
 
+def test_a_step_of_so_many_examples_takes_them_as_they_are_drawn_in_parts_of_like_length() -> None:
+    given = items([90, 10, 80, 12, 95, 11, 85, 9, 70])
+    made = plan(given, recipe(batch_size=4))
+    assert [sum(map(len, step)) for step in made] == [4, 4, 1]
+    assert drawn(made) == Counter({item.id: 1 for item in given})
+    for step in made:
+        for part in step:
+            assert len(part) == 1 or len(part) * max(item.length for item in part) <= 100
+    assert made != plan(given, recipe(batch_size=4, seed=1))
+    twice = plan(given, recipe(batch_size=4, accumulate=2))
+    assert [sum(map(len, step)) for step in twice] == [8, 1]
+    assert len(plan(given, recipe(batch_size=4, max_steps=2))) == 2
+
+
 def test_one_task_is_batched_epoch_by_epoch_and_every_item_once_in_each() -> None:
     of_one = of_tasks(a=100)
     made = plan(of_one, recipe(epochs=2, seed=3))
