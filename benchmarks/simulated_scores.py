@@ -78,6 +78,8 @@ def truth(shift: float, kind: Kind) -> float:
 def named(scores: Floats) -> dict[str, float]:
     """Scores by item."""
     return {f"{place:04d}": float(value) for place, value in enumerate(scores)}
+
+
 def rate(replicates: int, seed: int, happens: Callable[[np.random.Generator], Sequence[bool]]) -> list[float]:
     """How often each of several things happens, in per cent."""
     chance = np.random.default_rng(seed)
@@ -145,5 +147,3 @@ def _shift_by(shift: float, difference: float, kind: Kind) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if truth(middle, kind) - truth(shift, kind) < difference else (low, middle)
     return (low + high) / 2
-
-
