@@ -1,23 +1,30 @@
 """`ragtune eval`: run a suite, report a run."""
 
 import asyncio
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from rich.console import Console
 
+from eval.parties import needs_service
 from eval.report import report
-from eval.run import plan, run_suite
+from eval.run import Done, Resuming, plan, run_suite
 from eval.runfile import Run, read_run
 from eval.show import markdown, show
-from eval.suite import read_suite
+from eval.suite import Suite, read_suite
 from eval.telling import telling
+from eval.watching import watching
+from ragtune.demo.commands import Commands
 from ragtune.errors import Unavailable
-from ragtune.remote import target
+from ragtune.home import live
+from ragtune.remote import Target, target
 from ragtune.settings import Settings
-from ragtune.terminal import print_json, progress, say
+from ragtune.terminal import print_json, say
 
 _WIDTH = 120  # columns, where there is no terminal to ask
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -40,37 +47,57 @@ def evaluate() -> None:
 @click.argument("suite", type=click.Path(path_type=Path))
 @click.option("--url", help="The service; by default the one that runs on this RAGTUNE_HOME.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run [default: runs/ in the home]."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the run [default: a new one in runs/ of the home]. One that was cut off there is gone on with.",
 )
+@click.option("--fresh", is_flag=True, help="Ask everything again, whatever is in the folder.")
+@click.option("--retry-failed", is_flag=True, help="Ask again what failed in an earlier sitting.")
+@click.option(
+    "--reuse",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Take over answers of this run where it asked the same of the same versions; their timings do not count.",
+)
+@click.option("--allow-leaks", is_flag=True, help="Go on where held-out examples were trained on; the report tells.")
+@click.option("--serve", is_flag=True, help="Start a service for as long as it takes, if none runs on the home.")
 @_examples
 @_wide
 @_as_json
-def run(suite: Path, url: str | None, out: Path | None, examples: int, wide: bool, as_json: bool) -> None:
+def run(
+    suite: Path,
+    url: str | None,
+    out: Path | None,
+    fresh: bool,
+    retry_failed: bool,
+    reuse: Path | None,
+    allow_leaks: bool,
+    serve: bool,
+    examples: int,
+    wide: bool,
+    as_json: bool,
+) -> None:
     """Run the suite in the TOML file SUITE against a service, and report it.
 
     \b
     Example:  ragtune eval run suite.toml --examples 3
+              ragtune eval run suite.toml --out runs/handbook --serve
+
+    One that was ended (Ctrl-C, a crash, a service that went away) goes on where it was when it is started again with
+    the same --out; no question is asked twice.
     """
-    settings, read = Settings.load(), read_suite(suite)
-    service = target(settings, url)
+    if serve and url is not None:
+        raise click.UsageError("--serve starts a service on the home; leave out --url, or --serve")
+    planned = plan(read_suite(suite))
+    settings = Settings.load()
     folder = out or settings.runs / f"eval-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    questions = plan(read)
-    total = sum(len(arm) + min(len(arm), read.alone) for arm in questions)
-    failures: list[str] = []
-    with progress(f"asking {total} questions in {len(questions)} modes", total) as bar:
-
-        def advance(arm: str, error: str | None) -> None:
-            if error:
-                failures.append(error)
-            bar.describe(f"{arm}, {len(failures)} failed" if failures else arm)
-            bar.advance()
-
-        seconds = asyncio.run(run_suite(read, service, folder, questions, advance))
-    say(f"{total - len(failures)} of {total} questions answered in {seconds:.0f} s; the run is in {folder}")
+    how = Resuming(fresh, retry_failed, reuse, allow_leaks)
+    with _service(planned.suite, settings, url, serve=serve) as service, watching() as progress:
+        done = asyncio.run(run_suite(planned, service, folder, progress, how))
+    say(f"{_told(done)}; the run is in {folder}")
     made = read_run(folder)
     _show(made, examples, wide=wide, as_json=as_json, as_markdown=False)
     if all(item.error for item in made.items):
-        raise Unavailable(f"no question was answered; the first failure: {failures[0]}")
+        raise Unavailable(f"no question was answered; the first failure: {made.items[0].error}")
 
 
 @evaluate.command("report")
@@ -88,6 +115,28 @@ def report_(folder: Path, examples: int, wide: bool, as_json: bool, as_markdown:
     if as_json and as_markdown:
         raise click.UsageError("--json and --markdown exclude each other")
     _show(read_run(folder), examples, wide=wide, as_json=as_json, as_markdown=as_markdown)
+
+
+def _told(done: Done) -> str:
+    told = f"{done.asked} questions asked in {done.seconds:.0f} s"
+    if done.kept:
+        told += f", {done.kept} kept from an earlier sitting"
+    return told + (f", {done.reused} of them answered by an earlier run" if done.reused else "")
+
+
+@contextmanager
+def _service(suite: Suite, settings: Settings, url: str | None, *, serve: bool) -> Iterator[Target | None]:
+    """The service to ask, started if that is wanted and none runs on the home; None where only endpoints are asked."""
+    if not needs_service(suite):
+        yield None
+    elif not serve or live(settings.home) is not None:
+        yield target(settings, url)
+    else:
+        settings.runs.mkdir(parents=True, exist_ok=True)
+        say("no service runs on the home; starting one ...")
+        commands = Commands({**os.environ, "RAGTUNE_HOME": str(settings.home)})
+        with commands.serve(settings.runs / "serve.log"):
+            yield target(settings)
 
 
 def _show(found: Run, examples: int, *, wide: bool, as_json: bool, as_markdown: bool) -> None:

@@ -1,22 +1,25 @@
 """The run file: everything a report needs, so that a report is a pure function of it.
 
-    run.jsonl     one line an arm and example, written as they are answered
+    run.jsonl     one line an arm, example and repeat, in the order of the plan
     run.json      suite, server, versions, training bills, start and duration; written last
 
-While a run is going on its lines are in `run.jsonl.partial`; a folder with `run.json` holds a whole run.
+While a run is going on, or after it was cut off, its header is in `run.json.partial`, and the lines so far, in the
+order answered, in `run.jsonl.partial`; a folder with `run.json` holds a whole run.
 """
 
-from collections.abc import Iterator, Sequence
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from eval.suite import Suite
-from ragtune.errors import RefusedArtifact
+from ragtune.errors import AlreadyRunning, RefusedArtifact
 from ragtune.wire import FinishReason, Timings, Usage
 
-HEADER, ITEMS, PARTIAL = "run.json", "run.jsonl", "run.jsonl.partial"
+HEADER, ITEMS, BEGUN, PARTIAL = "run.json", "run.jsonl", "run.json.partial", "run.jsonl.partial"
 
 
 class _Frozen(BaseModel):
@@ -78,19 +81,26 @@ class Alone(_Frozen):
 class Header(_Frozen):
     """What holds for the whole run.
 
-    `trained` and `indexed` are by arm; an arm that is not there uses none. `alone` are by arm the times of requests
-    that ran alone; `data` is the SHA-256 of each task's examples file; `leaks` are by task the ids of examples that
-    stand in the training files, too; `seconds` is what the run took, all its sittings together.
+    `modes` are by arm what was asked, its versions pinned; an outside arm has none. `trained` and `indexed` are by arm;
+    an arm that is not there uses none. `alone` are by arm the times of requests that ran alone. `data` is the SHA-256
+    of each task's examples; `left_out` counts by arm the questions that could not be asked, as their example names
+    nothing that holds the answer. `leaks` are by task the ids of examples that stand in the training files, too; a run
+    with some was allowed to have them. `known` is by index and task the share of examples of which an answer was found
+    in the knowledge base: by a search for it, so it may be more. `seconds` is what the run took, all its sittings
+    together.
     """
 
     suite: Suite
     url: str
     server: Server | None
+    modes: dict[str, str] = {}
     trained: dict[str, Trained] = {}
     indexed: dict[str, Indexed] = {}
     alone: dict[str, tuple[Alone, ...]] = {}
     data: dict[str, str]
+    left_out: dict[str, int] = {}
     leaks: dict[str, tuple[str, ...]] = {}
+    known: dict[str, dict[str, float]] = {}
     started: str
     seconds: float
     sittings: int = 1
@@ -98,13 +108,14 @@ class Header(_Frozen):
 
 
 class Shown(_Frozen):
-    """A passage that stood in the prompt; `number` is how the answer would cite it."""
+    """A passage that stood in the prompt; `number` is how the answer would cite it, `score` what ranked it."""
 
     id: str
     document: str
     text: str
     number: int
     cited: bool = False
+    score: float = 0.0
 
 
 class Likelihood(_Frozen):
@@ -139,7 +150,9 @@ class Item(_Frozen):
     `reply` and `scores` are empty if it failed: a failure is not a zero. A metric that cannot be had of an answer is
     not in `scores`. `predicted` is the label read from the answer where the task has labels, "" if it is none of them.
     `gold_retrieved` is None where the mode retrieves nothing or the example names no document. `cluster` is what the
-    example shares with others that are not independent of it: its first gold document, or itself.
+    example shares with others that are not independent of it: its first gold document, the text it stands on, or
+    itself. `alone`: nothing else was asked meanwhile. `reused`: taken from an earlier run, whose timings it has. `key`
+    is equal for items that asked the same of the same versions.
     """
 
     arm: str
@@ -157,6 +170,14 @@ class Item(_Frozen):
     gold_retrieved: bool | None = None
     error: str | None = None
     retries: int = 0
+    alone: bool = False
+    reused: bool = False
+    key: str = ""
+
+    @property
+    def place(self) -> tuple[str, str, str, int]:
+        """What tells it from all other items of its run."""
+        return self.arm, self.task, self.example, self.repeat
 
 
 @dataclass(frozen=True)
@@ -168,39 +189,97 @@ class Run:
 
 
 class RunWriter:
-    """Writes a run into a folder, line by line; an earlier run there stays until this one is published."""
+    """Writes a run into a folder, line by line; an earlier run there stays until this one is published.
 
-    def __init__(self, folder: Path) -> None:
+    `kept` are items to go on from. Raises AlreadyRunning if another process writes there.
+    """
+
+    def __init__(self, folder: Path, header: Header | None = None, kept: Iterable[Item] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._items = (folder / PARTIAL).open("w", encoding="utf-8")
+        self._lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise AlreadyRunning(
+                f"another run is writing into {folder}; wait for it, or choose another --out"
+            ) from error
+        if header is not None:
+            _write(folder / BEGUN, header.model_dump_json(indent=2) + "\n")
+        _write(folder / PARTIAL, "".join(item.model_dump_json() + "\n" for item in kept))
+        self._items = (folder / PARTIAL).open("a", encoding="utf-8")
 
     def write(self, item: Item) -> None:
         """Append one item."""
         self._items.write(item.model_dump_json() + "\n")
         self._items.flush()
 
-    def publish(self, header: Header) -> None:
-        """The run is whole: put it in the place of an earlier one."""
-        self.close()
+    def publish(self, header: Header, order: Mapping[tuple[str, str, str, int], int] | None = None) -> None:
+        """The run is whole: put it, in this order, in the place of an earlier one."""
+        self._items.close()
+        if order is not None:
+            items = sorted(_items(self._folder / PARTIAL), key=lambda item: order[item.place])
+            _write(self._folder / PARTIAL, "".join(item.model_dump_json() + "\n" for item in items))
         (self._folder / HEADER).unlink(missing_ok=True)
         (self._folder / PARTIAL).rename(self._folder / ITEMS)
-        beside = self._folder / f"{HEADER}.new"
-        beside.write_text(header.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        beside.rename(self._folder / HEADER)
+        _write(self._folder / HEADER, header.model_dump_json(indent=2) + "\n")
+        (self._folder / BEGUN).unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
-        """No more items."""
+        """No more items, and others may write."""
         self._items.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
 
 def read_run(folder: Path) -> Run:
     """The run in `folder`. Raises RefusedArtifact if there is none, or not a whole one."""
-    if not (folder / HEADER).exists() and (folder / PARTIAL).exists():
-        raise RefusedArtifact(f"the run in {folder} was cut off; its answers so far are in {PARTIAL}")
+    if not (folder / HEADER).exists() and ((folder / BEGUN).exists() or (folder / PARTIAL).exists()):
+        raise RefusedArtifact(
+            f"the run in {folder} was cut off; 'ragtune eval run SUITE --out {folder}' goes on with it. Its answers so "
+            f"far are in {PARTIAL}"
+        )
+    return _read(folder, HEADER, ITEMS)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run to go on from: what it began with, and its items so far; `seconds` is what it took up to now. Of a `whole`
+    one all was asked already."""
+
+    header: Header
+    items: Sequence[Item]
+    seconds: float
+    whole: bool
+
+
+def read_unfinished(folder: Path) -> Unfinished | None:
+    """The run in `folder` that was cut off, else the whole one, to which failed items may be asked again; None without.
+
+    A line that was cut in half is dropped. Raises RefusedArtifact for what cannot be read.
+    """
+    if not (folder / BEGUN).exists():
+        if not (folder / HEADER).exists():
+            return None
+        whole = read_run(folder)
+        return Unfinished(whole.header, whole.items, whole.header.seconds, whole=True)
+    lines = folder / PARTIAL
+    if not lines.exists():
+        lines = folder / ITEMS  # it ended while it was published
+    begun = _read(folder, BEGUN, lines.name if lines.exists() else None)
+    last = lines.stat().st_mtime if lines.exists() else 0.0
+    sitting = max(0.0, last - (folder / BEGUN).stat().st_mtime)
+    return Unfinished(begun.header, begun.items, begun.header.seconds + sitting, whole=False)
+
+
+def _read(folder: Path, header: str, items: str | None) -> Run:
     try:
-        header = Header.model_validate_json((folder / HEADER).read_bytes())
-        return Run(header, list(_items(folder / ITEMS)))
+        return Run(
+            Header.model_validate_json((folder / header).read_bytes()), list(_items(folder / items)) if items else []
+        )
     except OSError as error:
         raise RefusedArtifact(f"{folder} holds no evaluation run: {error.strerror}") from error
     except ValidationError as error:
@@ -210,6 +289,15 @@ def read_run(folder: Path) -> Run:
 
 
 def _items(path: Path) -> Iterator[Item]:
+    """Every whole line; what follows the last line feed was cut off."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
-            yield Item.model_validate_json(line)
+            if line.endswith("\n"):
+                yield Item.model_validate_json(line)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    beside.rename(path)

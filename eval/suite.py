@@ -14,116 +14,44 @@ mode = "rag"
 label = "retrieval"                   # what reports and comparisons call it; by default the mode
 limits = { knowledge = 30 }           # ask this arm only so many of a task; pairs are formed from what both were asked
 
+[[arms]]
+endpoint = "https://api.example.com/v1"
+model = "large"
+api_key_env = "EXAMPLE_API_KEY"       # where its key is; what it costs is stated, not asked
+price_in = 0.15
+price_out = 0.60
+
 [[comparisons]]
 task = "knowledge"
 metric = "containment"
 arm = "retrieval"
 over = "base"
 margin = 20                           # points the lower bound of the difference should exceed
+
+[[gates]]
+arm = "retrieval"
+task = "knowledge"
+least = 60                            # points that the lower bound of the interval must reach with --gate
+
+[budget]
+p95_ms = 2000
 """
 
 import tomllib
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from eval.metrics import METRICS
-from ragtune.errors import InvalidRequest, RefusedArtifact, UnknownName
-from ragtune.examples import Example, read_examples
-from ragtune.mode import Mode
+from eval.arm import Arm, Context
+from eval.section import Section
+from eval.task import Task
+from ragtune.errors import RefusedArtifact, UnknownName
 
-
-Context = Literal["none", "retrieved", "gold", "gold+distractors", "wrong"]
+__all__ = ["Arm", "Budget", "Comparison", "Context", "Gate", "Judge", "Suite", "Task", "read_suite"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Task(_Section):
-    """Examples that are scored alike."""
-
-    name: str
-    examples: Path
-    metrics: tuple[str, ...] = Field(min_length=1)
-    primary: str | None = Field(default=None, description="the metric shown first; absent: the first one")
-    max_tokens: int = Field(default=64, ge=1)
-    limit: int | None = Field(default=None, ge=1, description="only the first so many of each slice")
-
-    @field_validator("metrics")
-    @classmethod
-    def _known(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
-        for metric in metrics:
-            if metric not in METRICS:
-                raise ValueError(UnknownName.among("metric", metric, METRICS).message)
-        return metrics
-
-    @model_validator(mode="after")
-    def _primary_is_scored(self) -> "Task":
-        if self.headline not in self.metrics:
-            raise ValueError(f"the primary metric {self.headline!r} is not among the task's metrics")
-        return self
-
-    @property
-    def headline(self) -> str:
-        """The metric shown first."""
-        return self.primary or self.metrics[0]
-
-    def read(self) -> list[Example]:
-        """The examples asked. Raises RefusedArtifact if they cannot be read, or have a history, which is not sent."""
-        examples = first_of_each_slice(read_examples(self.examples), self.limit)
-        if told := [example.id for example in examples if example.history]:
-            raise RefusedArtifact(
-                f"{self.examples}: example {told[0]!r} has a history; only single questions are asked"
-            )
-        return examples
-
-
-class Arm(_Section):
-    """One mode that is asked everything, or only the tasks named, or of a task only the first items of each slice.
-
-    `context` replaces what a mode with rag retrieves, as a control. `instruction` stands after every question, in a
-    paragraph of its own, as a control of format. An outside arm has `endpoint` (the base URL of an OpenAI-compatible
-    API, up to /v1) and `model` instead of `mode`; `api_key_env` names the environment variable that holds its key.
-    """
-
-    mode: str | None = None
-    endpoint: str | None = None
-    model: str | None = None
-    api_key_env: str | None = None
-    price_in: float | None = Field(default=None, ge=0, description="of a million prompt tokens")
-    price_out: float | None = Field(default=None, ge=0, description="of a million new tokens")
-    context: Context = "retrieved"
-    instruction: str = ""
-    label: str | None = Field(default=None, min_length=1)
-    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
-    limits: dict[str, Annotated[int, Field(ge=1)]] = Field(default={}, description="by task, below the task's own")
-
-    @field_validator("mode")
-    @classmethod
-    def _syntax(cls, mode: str | None) -> str | None:
-        try:
-            Mode.parse(mode or "base")
-        except InvalidRequest as error:
-            raise ValueError(error.message) from error
-        return mode
-
-    @property
-    def name(self) -> str:
-        """What reports and comparisons call it."""
-        return self.label or self.mode or self.model or "?"
-
-    @property
-    def asked_mode(self) -> str:
-        """The mode of an arm of the service."""
-        assert self.mode is not None
-        return self.mode
-
-
-class Comparison(_Section):
+class Comparison(Section):
     """A difference of interest, on the same items; `margin` in points (hundredths)."""
 
     task: str
@@ -133,7 +61,7 @@ class Comparison(_Section):
     margin: float = 0.0
 
 
-class Budget(_Section):
+class Budget(Section):
     """What an arm may cost to be considered; what is absent is not limited. Prices in one currency, whichever."""
 
     p95_ms: float | None = Field(default=None, gt=0, description="to the whole answer, alone")
@@ -146,7 +74,7 @@ class Budget(_Section):
     updates: float | None = Field(default=None, ge=0, description="times a month that the knowledge changes")
 
 
-class Gate(_Section):
+class Gate(Section):
     """A bar that `--gate` holds an arm to: the lower bound of its interval on a task, or a slice of it, in points."""
 
     arm: str
@@ -156,7 +84,7 @@ class Gate(_Section):
     least: float
 
 
-class Judge(_Section):
+class Judge(Section):
     """A language model that scores answers, at any OpenAI-compatible endpoint, or a mode of the service itself."""
 
     model: str
@@ -165,7 +93,7 @@ class Judge(_Section):
     prompt: str | None = Field(default=None, description="with {question}, {answers} and {answer}; absent: our own")
 
 
-class Suite(_Section):
+class Suite(Section):
     """The whole plan.
 
     `seeds` are the repeats: every example is asked once with each. `tolerance`, in points, is how far an arm may be
@@ -203,28 +131,30 @@ class Suite(_Section):
             _check("metric of the task", comparison.metric, tasks[comparison.task].metrics)
             for name in (comparison.arm, comparison.over):
                 _check("arm", name, arms)
-                if tasks[comparison.task] not in self.asked(arms[name]):
-                    raise ValueError(f"a comparison is on {comparison.task!r}, which arm {name!r} is not asked")
+                self._check_asked("comparison", comparison.task, arms[name])
+        for gate in self.gates:
+            _check("task", gate.task, tasks)
+            _check("arm", gate.arm, arms)
+            self._check_asked("gate", gate.task, arms[gate.arm])
+            if gate.metric is not None:
+                _check("metric of the task", gate.metric, tasks[gate.task].metrics)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: two repeats have the same seed, and would be one")
+        if self.judge is None and (judged := [task.name for task in self.tasks if "judge" in task.metrics]):
+            raise ValueError(f"task {judged[0]!r} has the metric 'judge', and there is no [judge]")
         return self
+
+    def _check_asked(self, what: str, task: str, arm: Arm) -> None:
+        if task not in {one.name for one in self.asked(arm)}:
+            raise ValueError(f"a {what} is on {task!r}, which arm {arm.name!r} is not asked")
 
     def asked(self, arm: Arm) -> list[Task]:
         """The tasks an arm is asked."""
         return [task for task in self.tasks if arm.tasks is None or task.name in arm.tasks]
 
 
-def first_of_each_slice(examples: Sequence[Example], limit: int | None) -> list[Example]:
-    """At most `limit` examples of each slice, in order."""
-    seen: Counter[str] = Counter()
-    kept = []
-    for example in examples:
-        seen[example.slice] += 1
-        if limit is None or seen[example.slice] <= limit:
-            kept.append(example)
-    return kept
-
-
 def read_suite(path: Path) -> Suite:
-    """The suite in `path`, its example files made absolute. Raises RefusedArtifact naming the field at fault."""
+    """The suite in `path`, its files made absolute. Raises RefusedArtifact naming the field at fault."""
     try:
         suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -235,7 +165,8 @@ def read_suite(path: Path) -> Suite:
         raise RefusedArtifact(f"suite {path}: {_problem(error)}") from error
     folder = path.parent.resolve()
     tasks = tuple(task.model_copy(update={"examples": folder / task.examples}) for task in suite.tasks)
-    return suite.model_copy(update={"tasks": tasks})
+    trained_on = tuple(folder / file for file in suite.trained_on)
+    return suite.model_copy(update={"tasks": tasks, "trained_on": trained_on})
 
 
 def _check(kind: str, name: str, known: Collection[str]) -> None:
@@ -249,7 +180,14 @@ def _all_different(kind: str, names: list[str]) -> None:
             raise ValueError(f"two {kind} are called {name!r}")
 
 
-_SECTIONS: dict[str, type[_Section]] = {"tasks": Task, "arms": Arm, "comparisons": Comparison}
+_SECTIONS: dict[str, type[Section]] = {
+    "tasks": Task,
+    "arms": Arm,
+    "comparisons": Comparison,
+    "gates": Gate,
+    "budget": Budget,
+    "judge": Judge,
+}
 
 
 def _problem(error: ValidationError) -> str:

@@ -42,7 +42,7 @@ def target(settings: Settings, given: str | None = None) -> Target:
     if own is not None and url == own.url:
         return _near(own)
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    return Target(url, key, near=_is_loopback(url))
+    return Target(url, key, near=is_loopback(url))
 
 
 def call(method: str, service: Target, path: str, body: dict[str, object] | None = None) -> object:
@@ -83,7 +83,8 @@ def _near(own: LiveServer) -> Target:
     return Target(own.url, own.token, near=True)
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Whether the URL is on this machine, so that no proxy belongs before it."""
     try:
         host = urlsplit(url).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

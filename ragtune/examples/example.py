@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from ragtune.prompt import Message
 
@@ -25,21 +25,28 @@ class Example(BaseModel):
     `history` is the conversation before the query. `context` is a text that holds the answer; where no index gives
     passages it stands before the query. `gold_documents` are the ids of the documents that hold it. `choices` are what
     a multiple choice is among, the first of `answers` one of them; `gains` are degrees of relevance of documents, where
-    they are graded.
+    they are graded. Only where such documents are named may there be no answer: then it is for retrieval alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Words
     query: Words
-    answers: tuple[Words, ...] = Field(min_length=1)
-    task: Words = "default"
     gold_documents: tuple[str, ...] = ()
+    gains: dict[str, int] = {}
+    answers: tuple[Words, ...]  # after the documents, which its validator looks at
+    task: Words = "default"
     slice: str = ""
     history: tuple[Message, ...] = ()
     context: str = ""
     choices: tuple[Words, ...] = ()
-    gains: dict[str, int] = {}
+
+    @field_validator("answers")
+    @classmethod
+    def _answered(cls, answers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not answers and not (info.data.get("gold_documents") or info.data.get("gains")):
+            raise ValueError("Tuple should have at least 1 item, or the example gold_documents")
+        return answers
 
     @property
     def asked(self) -> str:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from pydantic_core import from_json
 
 from ragtune.errors import RefusedArtifact
+from ragtune.examples.beir import read_beir
 from ragtune.examples.csv_rows import Columns, read_header, read_rows
 from ragtune.examples.example import Example
 from ragtune.examples.lines import read_lines
@@ -15,7 +16,7 @@ from ragtune.examples.messages import read_messages
 from ragtune.examples.squad import read_squad
 from ragtune.examples.text_file import TextFile
 
-Format = Literal["examples", "messages", "squad", "csv"]
+Format = Literal["examples", "messages", "squad", "csv", "beir"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 _TABLES = (".csv", ".tsv")
 _LINES = (".jsonl", ".ndjson")
@@ -33,9 +34,9 @@ class ExampleFile:
     told: str = ""
 
 
-def read_examples(path: Path) -> list[Example]:
-    """All examples of a file. Raises RefusedArtifact with the place of the first bad one."""
-    return list(read_example_file(path).examples)
+def read_examples(path: Path, format: Format | Literal["auto"] = "auto") -> list[Example]:  # noqa: A002  as in recipes
+    """All examples of a file. Raises RefusedArtifact with the place of the first bad one, or one without an answer."""
+    return list(read_example_file(path, format).examples)
 
 
 def read_example_file(
@@ -43,11 +44,26 @@ def read_example_file(
     format: Format | Literal["auto"] = "auto",  # noqa: A002  as recipes call it
     columns: Columns = _ANY,
     unanswerable: str = _NOT_THERE,
+    *,
+    unanswered: bool = False,
 ) -> ExampleFile:
     """All examples of a file: `columns` are those of a CSV, `unanswerable` answers what SQuAD calls impossible.
 
-    Raises RefusedArtifact with the place of the first bad example, for an id that occurs twice, and if there is none.
+    BEIR's are a folder, or one of its files of judgements. Raises RefusedArtifact with the place of the first bad
+    example, for an id that occurs twice, if there is none, and, unless `unanswered` are taken, for one without answers.
     """
+    read = _read_beir(path) if format == "beir" or path.is_dir() else _read_file(path, format, columns, unanswerable)
+    if not unanswered and (bare := next((example for example in read.examples if not example.answers), None)):
+        raise RefusedArtifact(f"{path}: example {bare.id!r} has no answer; such are for measuring retrieval alone")
+    return read
+
+
+def _read_beir(path: Path) -> ExampleFile:
+    found = read_beir(path)
+    return ExampleFile(path, "beir", tuple(found.examples), f"judgements from {found.judgements.name}")
+
+
+def _read_file(path: Path, format: Format | Literal["auto"], columns: Columns, unanswerable: str) -> ExampleFile:  # noqa: A002
     file = TextFile.read(path)
     if not file.text.strip():
         raise RefusedArtifact(f"{path} holds no examples")

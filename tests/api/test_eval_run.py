@@ -3,25 +3,18 @@
 Mode `base` repeats the question, `rag` finds the answer in a passage; a few words in a question make trouble.
 """
 
-import asyncio
 import json
 import re
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import uvicorn
 from click.testing import CliRunner, Result
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
 
 from eval.cli import evaluate
-from eval.runfile import HEADER, ITEMS, PARTIAL, Item, read_run
+from eval.runfile import BEGUN, HEADER, ITEMS, PARTIAL, Item, read_run
 from ragtune.errors import RefusedArtifact, Unavailable
+from tests.echo_service import Behaviour, application, serving
 
 SUITE = """
 name = "handbook"
@@ -56,101 +49,6 @@ margin = 50
 """
 
 
-@dataclass
-class Behaviour:
-    """What the server is told to do, and what it saw."""
-
-    busy: int = 0  # requests answered 429 before the rest is served
-    gone_after: int | None = None  # answers after which it takes no more
-    known: tuple[str, ...] = ("base", "help-lora+rag", "best")
-    answered: int = 0
-    at_once: int = 0
-    most_at_once: int = 0
-    asked: list[str] = field(default_factory=list)
-
-
-def refused(status: int, message: str, retry_after: str | None = None) -> Response:
-    headers = {"Retry-After": retry_after} if retry_after else None
-    body = {"error": {"message": message, "type": "t", "param": None, "code": "c"}}
-    return JSONResponse(body, status, headers)
-
-
-def application(behaviour: Behaviour) -> FastAPI:
-    """The few routes the evaluator asks."""
-    app = FastAPI()
-
-    @app.get("/healthz")
-    async def healthz() -> dict[str, object]:
-        return {"base": "echo", "note": "made up", "fingerprint": "f", "device": "cpu", "max_model_len": 64}
-
-    @app.get("/readyz")
-    async def readyz() -> Response:
-        gone = behaviour.gone_after is not None and behaviour.answered >= behaviour.gone_after
-        return refused(503, "the engine is not running") if gone else JSONResponse({})
-
-    @app.get("/v1/models")
-    async def models() -> dict[str, object]:
-        return {"data": [{"id": "help-lora", "kind": "lora", "root": "help-lora@2", "other": 1}]}
-
-    @app.get("/v1/models/{id:path}")
-    async def model(id: str) -> Response:  # noqa: A002 - as in the API
-        if id not in behaviour.known:
-            return refused(404, f"unknown mode {id!r}; did you mean 'base'?")
-        kind, root = ("alias", "help-lora@2+rag:handbook@3") if id == "best" else ("combination", id)
-        return JSONResponse({"id": id, "kind": kind, "root": root})
-
-    @app.get("/v1/adapters/help-lora")
-    @app.get("/v1/adapters/help-lora@2")
-    async def adapter() -> dict[str, object]:
-        return {"name": "help-lora", "manifest": {"kind": "lora", "training": {"seconds": 42.4, "steps": 3}}}
-
-    @app.post("/v1/query")
-    async def query(request: Request) -> Response:
-        body = await request.json()
-        behaviour.at_once += 1
-        behaviour.most_at_once = max(behaviour.most_at_once, behaviour.at_once)
-        behaviour.asked.append(body["query"])
-        alone = body["max_tokens"] == 1
-        try:
-            await asyncio.sleep(0.005 if alone else 0.05)  # long enough for all who may ask at once to do so
-            return answered(behaviour, body, 5 if alone else 50)
-        finally:
-            behaviour.at_once -= 1
-
-    return app
-
-
-def answered(behaviour: Behaviour, body: dict[str, str], first_token_ms: float) -> Response:
-    """What `/v1/query` says."""
-    if behaviour.gone_after is not None and behaviour.answered >= behaviour.gone_after:
-        return refused(503, "the engine is not running", "0")
-    if behaviour.busy and body["max_tokens"] > 1:
-        behaviour.busy -= 1
-        return refused(429, "the queue is full", "0")
-    if "too late" in body["query"]:
-        return refused(504, "the deadline passed")
-    if "garbled" in body["query"]:
-        return JSONResponse({"text": 1})
-    behaviour.answered += 1
-    rag = "rag" in body["mode"] or body["mode"] == "best"
-    number = "".join(filter(str.isdigit, body["query"]))
-    text = f"It is {number} months." if rag and number else "Not in the documents." if rag else body["query"]
-    passage = {"id": "p", "document": f"{number}.md", "text": text, "start": 0, "end": 1, "number": 1}
-    return JSONResponse(
-        {
-            "id": f"gen-{behaviour.answered}",
-            "mode": body["mode"],
-            "resolved_mode": "help-lora@2+rag:handbook@3" if rag else "base",
-            "versions": {"weights": "help-lora@2", "index": "handbook@3"} if rag else {},
-            "text": text,
-            "finish_reason": "stop",
-            "passages": [passage] if rag else [],
-            "usage": {"prompt_tokens": 30 if rag else 10, "completion_tokens": 4, "cached_tokens": 2},
-            "timings": {"first_token_ms": first_token_ms, "total_ms": 9},
-        }
-    )
-
-
 @pytest.fixture
 def behaviour() -> Behaviour:
     return Behaviour()
@@ -159,16 +57,8 @@ def behaviour() -> Behaviour:
 @pytest.fixture
 def url(behaviour: Behaviour) -> Iterator[str]:
     """A real server on a free port."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(application(behaviour), log_level="critical"))
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
-        thread.start()
-        while not server.started:
-            time.sleep(0.005)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with serving(application(behaviour)) as at:
+        yield at
 
 
 @pytest.fixture
@@ -241,7 +131,7 @@ def test_an_arm_may_be_an_alias_for_a_mode(folder: Path, url: str) -> None:
     assert trained["versions"] == {"weights": ["help-lora@2"], "index": ["handbook@3"]}
 
 
-def test_some_questions_of_all_tasks_are_timed_alone_and_then_all_asked_together_but_bounded(
+def test_some_questions_of_all_tasks_are_timed_alone_and_then_the_others_asked_together_but_bounded(
     folder: Path, url: str, behaviour: Behaviour
 ) -> None:
     done = run(folder, url, "--json")
@@ -251,6 +141,8 @@ def test_some_questions_of_all_tasks_are_timed_alone_and_then_all_asked_together
     assert behaviour.most_at_once == 6
     first = {item.query: item.task for item in items(folder)}
     assert [first[query] for query in behaviour.asked[:4]] == ["knowledge", "extraction"] * 2
+    assert len(behaviour.asked) == len(items(folder)) == 46, "nothing is asked twice"
+    assert sum(item.alone for item in items(folder)) == 8
 
 
 def test_a_busy_service_is_waited_for_and_the_repeats_are_counted(folder: Path, url: str, behaviour: Behaviour) -> None:
@@ -288,10 +180,13 @@ def test_a_failed_request_is_left_out_and_counted_but_is_no_zero(
 def test_a_service_that_goes_away_ends_the_run_and_leaves_no_report_of_half_of_it(
     folder: Path, url: str, behaviour: Behaviour
 ) -> None:
-    behaviour.gone_after = 2 * 4 + 10  # two arms are timed by four questions each before
+    behaviour.gone_after = 18
     done = run(folder, url)
     assert isinstance(done.exception, Unavailable) and "no longer takes requests" in done.exception.message
-    assert len((folder / "out" / PARTIAL).read_text().splitlines()) == 10
+    assert f"18 of 46 questions are answered. Once it is back, the same command with --out {folder / 'out'}" in str(
+        done.exception
+    )
+    assert len((folder / "out" / PARTIAL).read_text().splitlines()) == 18
     with pytest.raises(RefusedArtifact, match="cut off"):
         read_run(folder / "out")
 
@@ -300,10 +195,11 @@ def test_an_earlier_run_stays_until_a_new_one_is_whole(folder: Path, url: str, b
     run(folder, url)
     before = read_run(folder / "out")
     behaviour.gone_after = behaviour.answered + 5
-    assert run(folder, url).exit_code == 1
+    assert run(folder, url, "--fresh").exit_code == 1
     assert read_run(folder / "out") == before
+    assert (folder / "out" / BEGUN).exists()
     behaviour.gone_after = None
-    assert run(folder, url).exit_code == 0
+    assert run(folder, url, "--fresh").exit_code == 0
     assert read_run(folder / "out").header != before.header
 
 

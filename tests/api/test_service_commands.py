@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from eval.asking import Asked
 from eval.client import connect
 from ragtune.errors import RagtuneError, RefusedArtifact, Unavailable
 from ragtune.home import announce
@@ -19,7 +20,6 @@ from ragtune.keys import Keys
 from ragtune.remote import Target, call, target
 from ragtune.settings import Settings
 from ragtune.store import Database
-from ragtune.wire import QueryRequest
 from service.access import Gate
 from service.cli import compare, query, serve
 from service.doctor import doctor
@@ -119,7 +119,7 @@ async def test_the_evaluator_shows_its_key_to_the_service(keyed: Keyed) -> None:
     async with keyed.serve(None) as url:
         async with connect(Target(url, keyed.key), timeout=10, concurrency=1) as service:
             assert (await service.describe()).models
-            assert (await service.ask(QueryRequest(query="Why?"))).answer is not None
+            assert (await service.ask(Asked("base", "Why?", 16))).reply is not None
         async with connect(Target(url), timeout=10, concurrency=1) as service:
             with pytest.raises(RefusedArtifact, match=r"refuses /v1/models: HTTP 401: .*needs an API key"):
                 await service.describe()

@@ -65,7 +65,7 @@ def test_only_a_line_feed_ends_a_line_and_a_byte_order_mark_is_none_of_the_text(
         ('{"id": "x", "query": 7, "answers": ["a"]}', "query: Input should be a valid string"),
         ('{"id": "x", "query": "q", "answers": []}', "answers: Tuple should have at least 1 item"),
         ('{"id": "x", "query": "q", "answers": ["a", ""]}', "answers.1: is empty"),
-        ('{"id": "x", "query": "q", "awnsers": ["a"]}', "awnsers: unknown field 'awnsers'; did you mean 'answers'?"),
+        ('{"id": "x", "query": "q", "awnsers": ["a"]}', "awnsers: unknown field 'awnsers'; did you mean 'answers'"),
         ('{"id": "x", "query": "\\ud800", "answers": ["a"]}', "Invalid JSON"),
         ('{"id": "k-1", "query": "q", "answers": ["a"]}', "the id 'k-1' is that of line 1, too"),
         (
@@ -103,7 +103,7 @@ def test_the_format_is_found_by_ending_and_content_or_asked_for(tmp_path: Path) 
     ]:
         assert read_example_file(write(tmp_path, name, text)).format == found, name
     path = write(tmp_path, "g.txt", "query,answer\na,b")
-    assert refusal(path) == "cannot tell the format of g.txt; say which it is: examples, messages, squad, csv"
+    assert refusal(path) == "cannot tell the format of g.txt; say which it is: examples, messages, squad, csv, beir"
     assert read_example_file(path, "csv").examples[0].query == "a"
 
 
@@ -221,6 +221,52 @@ def test_a_csv_that_cannot_be_read_is_named_by_its_line(
     told = refusal(write(tmp_path, "a.csv", text), Columns(**columns))
     head, _, tail = reason.partition(" ... ")
     assert told.startswith(f"a.csv, {head}") and tail in told
+
+
+def collection(folder: Path, judgements: str, name: str = "test.tsv") -> Path:
+    (folder / "qrels").mkdir()
+    write(folder, "queries.jsonl", '{"_id": "1", "text": "Why?"}\n{"_id": "2", "text": "When?", "split": "x"}')
+    write(folder / "qrels", name, judgements)
+    return folder
+
+
+def test_a_beir_folder_is_read_with_the_documents_judged_relevant_and_no_answers(tmp_path: Path) -> None:
+    lines = "query-id\tcorpus-id\tscore\n2\td7\t2\n1\td1\t0\n2\td9\t1\n"
+    file = read_example_file(collection(tmp_path, lines), unanswered=True)
+    (when,) = file.examples  # the other has no document that is relevant
+    assert (when.id, when.query, when.answers) == ("2", "When?", ())
+    assert (when.gold_documents, when.gains) == (("d7", "d9"), {"d7": 2, "d9": 1})
+    assert (file.format, file.told) == ("beir", "judgements from test.tsv")
+    assert read_example_file(tmp_path / "qrels" / "test.tsv", "beir", unanswered=True).examples == file.examples
+
+
+@pytest.mark.parametrize(
+    ("judgements", "name", "says"),
+    [
+        ("2\td7\t1", "dev.tsv", None),
+        ("2\td7\tyes", "test.tsv", r"line 1: a judgement is a query-id, a corpus-id and a whole number, with tabs"),
+        ("2 d7 1", "test.tsv", "line 1: a judgement is"),
+        ("3\td7\t1", "test.tsv", "judges query '3', which is not in"),
+        ("2\td7\t0", "test.tsv", "holds no document that answers a query"),
+        ("2\td7\t1", "test.txt", "none in qrels/"),
+    ],
+)
+def test_a_beir_folder_that_does_not_fit_is_refused(
+    tmp_path: Path, judgements: str, name: str, says: str | None
+) -> None:
+    folder = collection(tmp_path, judgements, name)
+    if says is None:
+        assert read_example_file(folder, unanswered=True).examples
+        return
+    with pytest.raises(RefusedArtifact, match=says):
+        read_example_file(folder, unanswered=True)
+
+
+def test_examples_without_answers_are_refused_where_answers_are_needed(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"id": "1", "query": "Why?", "answers": [], "gold_documents": ["a.md"]}')
+    with pytest.raises(RefusedArtifact, match="example '1' has no answer; such are for measuring retrieval alone"):
+        read_examples(path)
+    assert read_example_file(path, unanswered=True).examples[0].gold_documents == ("a.md",)
 
 
 PIECES = st.sampled_from(
