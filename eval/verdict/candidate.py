@@ -30,9 +30,10 @@ class Costs(_Frozen):
 
 
 class Candidate(_Frozen):
-    """An arm on a task. `gap` is arm minus best, on the same items, in the best under the budget; None for that one.
+    """An arm on a task; more `quality` is better.
 
-    `asked` is how many items it was asked; absent: as many as it has a score of.
+    `gap` is arm minus best, on the same items, in the best under the budget; None for that one. `asked` is how many
+    items it was asked; absent: as many as it has a score of.
     """
 
     arm: str

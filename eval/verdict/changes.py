@@ -6,6 +6,8 @@ from eval.verdict.candidate import BreakEven, Candidate
 from eval.verdict.decided import Decided
 from eval.verdict.figures import about, points
 
+THINKABLE = 10  # points: nobody tolerates more for the sake of costs
+
 
 def changes(decided: Decided) -> tuple[str, ...]:
     """One sentence each; empty if nothing known would."""
@@ -30,10 +32,10 @@ def _tolerance(decided: Decided) -> list[str]:
     found = []
     chosen = decided.chosen
     if chosen is not None and decided.best is not chosen and chosen.gap is not None:
-        least = -100 * chosen.gap.difference.low
+        least = max(0.0, _shortfall(chosen))
         found.append(f"If less than {least:.1f} points were tolerated, {chosen.arm} would not be good enough any more.")
-    open_ = [one for one in decided.candidates if _cheaper_and_short(one, decided)]
-    for one in sorted(open_, key=_shortfall)[:1]:
+    short = [one for one in decided.candidates if _cheaper_and_short(one, decided)]
+    for one in sorted(short, key=_shortfall)[:1]:
         found.append(f"If {_shortfall(one):.1f} points were tolerated, {one.arm}, which is cheaper, would do.")
     return found
 
@@ -41,7 +43,7 @@ def _tolerance(decided: Decided) -> list[str]:
 def _cheaper_and_short(one: Candidate, decided: Decided) -> bool:
     if decided.chosen is None or one.gap is None or one.arm in decided.excluded or one in decided.within:
         return False
-    return decided.order.cheaper(one.arm, decided.chosen.arm)
+    return _shortfall(one) <= THINKABLE and decided.order.cheaper(one.arm, decided.chosen.arm)
 
 
 def _shortfall(one: Candidate) -> float:
@@ -61,7 +63,10 @@ def _budget(decided: Decided) -> list[str]:
 
 
 def _break_even(decided: Decided) -> list[str]:
-    return [sentence for one in decided.break_even for sentence in (*_by_queries(one), *_by_updates(one))]
+    """Only of arms that are good enough, or may be."""
+    near = {one.arm for one in decided.within} | set(decided.may_be)
+    found = [one for one in decided.break_even if one.other in near]
+    return [sentence for one in found for sentence in (*_by_queries(one), *_by_updates(one))]
 
 
 def _by_queries(one: BreakEven) -> list[str]:

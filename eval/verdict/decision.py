@@ -41,7 +41,7 @@ def verdict(
     allowed = [one for one in allowed if one.arm not in out]
     within = [one for one in allowed if one is best or _within(one, tolerance / 100)]
     open_ = {one.arm: _more(one, tolerance / 100) for one in allowed if one not in within and _may_be(one, tolerance)}
-    by = order(allowed, budget, hourly_rate)
+    by = order(allowed, within, budget, hourly_rate)
     chosen = by.first(within) if within else None
     ahead = front([_point(one, by.costs[one.arm]) for one in allowed])
     even = _break_even(chosen, [one for one in allowed if one.arm in ahead], budget, hourly_rate)

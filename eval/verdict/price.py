@@ -74,14 +74,19 @@ class Order:
         return _or_last(self.costs[candidate.arm])
 
 
-def order(candidates: Sequence[Candidate], budget: Budget, hourly_rate: float | None) -> Order:
-    """By price if all have one, else by the time of a whole answer, else by training. What lacks it comes last."""
+def order(
+    candidates: Sequence[Candidate], within: Sequence[Candidate], budget: Budget, hourly_rate: float | None
+) -> Order:
+    """The costs of all candidates; what lacks one comes last.
+
+    Prices if all `within` have one, else the times of a whole answer if one of these has one, else of training.
+    """
     prices = {one.arm: price_per_1000(one.costs, budget, hourly_rate) for one in candidates}
-    if prices and all(price is not None for price in prices.values()):
+    if within and all(prices[one.arm] is not None for one in within):
         shared = ", training and updates included" if budget.queries else ", training not included"
         return Order(f"price of 1,000 queries{shared}", prices, money)
     times = {one.arm: one.costs.p95_ms for one in candidates}
-    if any(time is not None for time in times.values()):
+    if any(times[one.arm] is not None for one in within):
         return Order("time to the whole answer (p95, alone)", times, milliseconds)
     return Order("time of training", {one.arm: one.costs.training_seconds for one in candidates}, seconds)
 

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 from eval.verdict.candidate import Candidate
 from eval.verdict.decided import Decided
-from eval.verdict.figures import about, bounds, points, seconds
-
-FEW = 10  # groups of items below which an interval is not to be relied on
+from eval.verdict.figures import about, bounds, points, seconds, turned
 
 
 def words(decided: Decided) -> tuple[str, ...]:
@@ -30,7 +28,7 @@ def _use(decided: Decided, chosen: Candidate) -> list[str]:
         found += [_close(chosen, decided.best, decided), *_cheaper(chosen, decided.best, decided)]
     others = [one.arm for one in decided.within if one is not chosen and one is not decided.best]
     if others:
-        found.append(f"Also good enough, but not cheaper: {', '.join(others)}.")
+        found.append(f"Also good enough, and not known to be cheaper: {', '.join(others)}.")
     return found
 
 
@@ -42,12 +40,9 @@ def _scores(one: Candidate, counted: bool) -> str:
 
 
 def _close(chosen: Candidate, best: Candidate, decided: Decided) -> str:
-    assert chosen.gap is not None
-    gap = chosen.gap.difference
     return (
         f"The best that the budget allows, {best.arm}, {_scores(best, decided.counted)}; on the same questions "
-        f"{chosen.arm} is {_apart(gap.mean)} {bounds(gap)}, surely less than the {decided.tolerance:g} points that are "
-        "tolerated."
+        f"{chosen.arm} is {_apart(chosen)}, surely less than the {decided.tolerance:g} points that are tolerated."
     )
 
 
@@ -68,35 +63,31 @@ def _cheaper(chosen: Candidate, best: Candidate, decided: Decided) -> list[str]:
 
 
 def _may_be(one: Candidate, more: int | None) -> str:
-    assert one.gap is not None
-    gap = one.gap.difference
     tell = "no number of questions would tell" if more is None else f"about {about(more)} more questions would tell"
-    return f"{one.arm} may be as good: it is {_apart(gap.mean)} {bounds(gap)}; {tell}."
+    return f"{one.arm} may be as good: it is {_apart(one)}; {tell}."
 
 
 def _behind(candidates: Sequence[Candidate]) -> list[str]:
-    told = [
-        f"{one.arm} ({points(one.gap.difference.mean)} {bounds(one.gap.difference)})" for one in candidates if one.gap
-    ]
-    return [f"Not good enough, by what it is behind the best: {', '.join(told)}."] if told else []
+    told = [f"{one.arm} ({_apart(one)})" for one in candidates]
+    return [f"Not good enough: {', '.join(told)}."] if told else []
 
 
 def _excluded(one: Candidate, decided: Decided) -> str:
     reason = decided.excluded[one.arm]
-    if one.gap is None or decided.best is None:
+    if one.gap is None or decided.best is None or one.gap.verdict == "worse":
         return f"{one.arm} is left out: {reason}."
-    gap = one.gap.difference
-    than = f"than {decided.best.arm} {bounds(gap)}"
     if one.gap.verdict == "tie":
         return f"{one.arm} is left out: {reason}. Its score is not told apart from that of {decided.best.arm}."
-    return f"{one.arm} is {points(gap.mean)} {one.gap.verdict} {than}, but left out: {reason}."
+    gap = one.gap.difference
+    return f"{one.arm} is {points(gap.mean)} better than {decided.best.arm} {bounds(gap)}, but left out: {reason}."
 
 
 def _unknown_costs(decided: Decided) -> list[str]:
-    unknown = [arm for arm, cost in decided.order.costs.items() if cost is None]
-    if not unknown or decided.chosen is None:
+    """Of those that are good enough: a cost that is not known may have kept one from being chosen."""
+    unknown = [one.arm for one in decided.within if decided.order.costs[one.arm] is None]
+    if not unknown or len(decided.within) == 1:
         return []
-    if len(unknown) == len(decided.order.costs):
+    if len(unknown) == len(decided.within):
         return ["Nothing is known of what the arms cost, so the better one is chosen."]
     return [f"Not known, and so taken for the dearest: {decided.order.words} of {', '.join(unknown)}."]
 
@@ -109,13 +100,23 @@ def _left_out(one: Candidate) -> str:
 
 
 def _few(candidates: Sequence[Candidate]) -> list[str]:
-    fewest = min(one.quality.clusters for one in candidates)
-    if fewest >= FEW:
+    fewest = min((one.quality for one in candidates), key=lambda quality: quality.clusters)
+    if not fewest.few:
         return []
-    return [f"The questions come from {fewest} documents only: too few to rely on the ranges in brackets."]
+    there = f"The questions come from {fewest.clusters}" if fewest.clusters < fewest.n else f"There are {fewest.n}"
+    what = "document" if fewest.clusters < fewest.n else "question"
+    return [f"{there} {what}{'s' * (fewest.clusters > 1)} only: too few to rely on the ranges in brackets."]
 
 
-def _apart(mean: float) -> str:
-    if round(1000 * mean) == 0:
-        return "level with it"
-    return f"{points(mean)} {'better' if mean > 0 else 'behind'}"
+def _apart(one: Candidate) -> str:
+    """How far the arm is from the best, with the range in the same direction: `2 points behind [-4, 8]`."""
+    if one.gap is None:
+        return "the best"
+    gap = one.gap.difference
+    if round(1000 * gap.mean) == 0:
+        return f"level with the best {bounds(gap)}"
+    return (
+        f"{points(gap.mean)} ahead {bounds(gap)}"
+        if gap.mean > 0
+        else f"{points(gap.mean)} behind {bounds(turned(gap))}"
+    )

@@ -11,7 +11,7 @@ LONE, SHARED = Design(100, 1), Design(40, 5, correlation=0.5)
 
 
 def may_be(share: float, low: float, high: float) -> bool:
-    """Whether a share seen in REPLICATES may come from one of low to high, all in per cent: 4 standard errors at most."""
+    """Whether a share seen in REPLICATES may be one of low to high by chance, in per cent: 4 standard errors."""
 
     def reach(truth: float) -> float:
         return 4 * sqrt(truth * (100 - truth) / REPLICATES)
