@@ -10,14 +10,15 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import chain, zip_longest
 from pathlib import Path
 
 from eval.client import Service, connect
-from eval.metrics import JSON_METRICS, METRICS, abstention, first_object
+from eval.metrics import METRICS, score
+from eval.observed import Observed
 from eval.runfile import Alone, Header, Item, Reply, RunWriter, Shown, Trained
 from eval.suite import Arm, Suite, Task, first_of_each_slice
 from ragtune.examples import UNANSWERABLE, Example
@@ -31,18 +32,21 @@ _GRACE = 10.0  # seconds: the service's own deadline should answer first
 
 @dataclass(frozen=True)
 class Question:
-    """One request to make. `refusals` are the task's own wordings of having no answer; empty: none is expected."""
+    """One request to make. `refusals` are the task's own wordings of having no answer; empty: none is expected.
+    `labels` are the task's, where a metric reads labels."""
 
     arm: Arm
     task: Task
     example: Example
     refusals: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 def plan(suite: Suite) -> list[list[Question]]:
     """The questions of each arm, in the order asked. Raises RefusedArtifact if examples cannot be read."""
     examples = {task.name: task.read() for task in suite.tasks}
     refusals = {name: _refusals(found) for name, found in examples.items()}
+    labels = {task.name: _labels(task, examples[task.name]) for task in suite.tasks}
     planned = []
     for arm in suite.arms:
         asked = _in_turn(
@@ -51,7 +55,9 @@ def plan(suite: Suite) -> list[list[Question]]:
                 for task in suite.asked(arm)
             ]
         )
-        planned.append([Question(arm, task, example, refusals[task.name]) for task, example in asked])
+        planned.append(
+            [Question(arm, task, example, refusals[task.name], labels[task.name]) for task, example in asked]
+        )
     return planned
 
 
@@ -161,28 +167,21 @@ def _request(suite: Suite, question: Question, max_tokens: int) -> QueryRequest:
 
 def _judged(question: Question, answer: Answer) -> dict[str, object]:
     """The fields of an item that an answer fills."""
-    asks_for_json = JSON_METRICS.intersection(question.task.metrics)
-    return {
-        "reply": _reply(answer),
-        "scores": _scores(question, answer.text),
-        "unparsable": bool(asks_for_json) and first_object(answer.text) is None,
-        "gold_retrieved": _gold_retrieved(question.example, answer),
-    }
+    reply = _reply(answer)
+    scored = score(_observed(question, reply), question.task.metrics)
+    return {"reply": reply, **asdict(scored)}
 
 
-def _scores(question: Question, text: str) -> dict[str, float]:
-    """An unanswerable example is scored by abstention alone; the others by abstention too, where it would be wrong."""
-    example, refusals = question.example, question.refusals
-    abstained = {"abstention": abstention(text, refusals)} if refusals else {}
-    if example.slice == UNANSWERABLE:
-        return abstained
-    return abstained | {name: METRICS[name](text, example.answers) for name in question.task.metrics}
-
-
-def _gold_retrieved(example: Example, answer: Answer) -> bool | None:
-    if not example.gold_documents or not Mode.parse(answer.resolved_mode).rag:
-        return None
-    return any(passage.document in example.gold_documents for passage in answer.passages)
+def _observed(question: Question, reply: Reply) -> Observed:
+    documents = tuple(dict.fromkeys(passage.document for passage in reply.passages))
+    return Observed(
+        question.example,
+        reply.text,
+        labels=question.labels,
+        refusals=question.refusals,
+        passages=reply.passages,
+        ranking=documents if Mode.parse(reply.resolved_mode).rag else None,
+    )
 
 
 def _reply(answer: Answer) -> Reply:
@@ -200,6 +199,12 @@ def _reply(answer: Answer) -> Reply:
 
 def _refusals(examples: Iterable[Example]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for e in examples if e.slice == UNANSWERABLE for text in e.answers))
+
+
+def _labels(task: Task, examples: Iterable[Example]) -> tuple[str, ...]:
+    if all(METRICS[name].needs != "labels" for name in task.metrics):
+        return ()
+    return tuple(sorted({example.answers[0] for example in examples if example.slice != UNANSWERABLE}))
 
 
 def _in_turn(tasks: Sequence[Sequence[tuple[Task, Example]]]) -> list[tuple[Task, Example]]:

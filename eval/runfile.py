@@ -157,6 +157,7 @@ class Item(_Frozen):
     gold_retrieved: bool | None = None
     error: str | None = None
     retries: int = 0
+    reused: bool = False
 
 
 @dataclass(frozen=True)
