@@ -1,0 +1,90 @@
+"""Labels: which of a task's labels a text names, and how good that is over all items.
+
+An answer that names none of them, or several, is wrong, and is told of apart; leaving it out would favour an arm that
+answers only where it is easy.
+"""
+
+import re
+import string
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from eval.metrics.overlap import Overlap
+from eval.observed import Observed
+
+if TYPE_CHECKING:  # a run file holds a suite, and a suite names metrics
+    from eval.runfile import Item
+
+NONE_OF_THEM = ""
+_EDGES = string.punctuation + string.whitespace
+
+
+def plain(label: str) -> str:
+    """Lower case, single spaces for white space, hyphens and underscores: `card_arrival` is `Card arrival`."""
+    return " ".join(re.sub(r"[\s_-]+", " ", label.lower()).split()) or label.strip().lower()
+
+
+def label_in(text: str, labels: Sequence[str]) -> str:
+    """The label that the text names, as it is written among `labels`; NONE_OF_THEM if that is none or several.
+
+    The whole text being a label goes first, else it is the only one that stands in the text as whole words. Where one
+    label is part of another, the longer one is read. Two labels that are plainly the same are the first of them.
+    """
+    known = _by_plain(tuple(labels))
+    said = plain(text)
+    for whole in (said, said.strip(_EDGES)):
+        if whole in known:
+            return known[whole]
+    named = set(_any_of(tuple(known)).findall(said)) if known else set()
+    return known[named.pop()] if len(named) == 1 else NONE_OF_THEM
+
+
+def label_accuracy(observed: Observed) -> float | None:
+    """1 if the label read from the text is one of the answers; None where the task has no labels."""
+    return _right(label_in(observed.text, observed.labels), observed.example.answers) if observed.labels else None
+
+
+def macro_f1(items: Sequence["Item"]) -> float | None:
+    """The mean over labels of their F1, as scikit-learn's `f1_score(average="macro")`; None without items.
+
+    The labels are those that are wanted or predicted somewhere; having named none of them is no label, but a miss of
+    the one wanted. Of several accepted answers the predicted one is the wanted one, else the first.
+    """
+    pairs = [(plain(item.predicted), _wanted(item)) for item in items if item.predicted is not None]
+    return macro_f1_of([predicted for predicted, _ in pairs], [wanted for _, wanted in pairs])
+
+
+def macro_f1_of(predicted: Sequence[str], wanted: Sequence[str]) -> float | None:
+    """The macro-F1 of predicted against wanted labels, in pairs; a prediction of NONE_OF_THEM is none."""
+    labels = sorted({*predicted, *wanted} - {NONE_OF_THEM})
+    pairs = list(zip(predicted, wanted, strict=True))
+    return sum(_label_f1(label, pairs) for label in labels) / len(labels) if labels else None
+
+
+def _label_f1(label: str, pairs: Sequence[tuple[str, str]]) -> float:
+    predicted = sum(one == label for one, _ in pairs)
+    wanted = sum(other == label for _, other in pairs)
+    return Overlap(sum(one == other == label for one, other in pairs), predicted, wanted).f1
+
+
+def _wanted(item: "Item") -> str:
+    assert item.predicted is not None
+    accepted = [plain(answer) for answer in item.answers]
+    return plain(item.predicted) if plain(item.predicted) in accepted else accepted[0]
+
+
+def _right(predicted: str, answers: Sequence[str]) -> float:
+    return float(predicted != NONE_OF_THEM and plain(predicted) in [plain(answer) for answer in answers])
+
+
+@lru_cache(maxsize=64)
+def _by_plain(labels: tuple[str, ...]) -> dict[str, str]:
+    return {plain(label): label for label in reversed(labels)}
+
+
+@lru_cache(maxsize=64)
+def _any_of(labels: tuple[str, ...]) -> re.Pattern[str]:
+    """Any of the labels as whole words, the longest first."""
+    longest = sorted(labels, key=len, reverse=True)
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest))})(?!\w)")
