@@ -111,8 +111,12 @@ def gap(first: Sample, second: Sample, metric: str, matters: float = 0.0) -> Com
     sign, whole = -1.0 if METRICS[metric].lower_is_better else 1.0, METRICS[metric].whole
     if whole is not None:
         return compared_whole(_pairs(first, second), whole, sign, matters)
-    scores = ({example: sign * value for example, value in sample.values(metric).items()} for sample in (first, second))
-    return compared(*scores, second.clusters | first.clusters, matters=matters)
+    return compared(
+        {example: sign * value for example, value in first.values(metric).items()},
+        {example: sign * value for example, value in second.values(metric).items()},
+        second.clusters | first.clusters,
+        matters=matters,
+    )
 
 
 def _pairs(first: Sample, second: Sample) -> list[tuple[Item, Item]]:

@@ -20,6 +20,7 @@ NONE_OF_THEM = ""
 _EDGES = string.punctuation + string.whitespace
 
 
+@lru_cache(maxsize=4096)  # a bootstrap of macro-F1 reads the same few labels a million times
 def plain(label: str) -> str:
     """Lower case, single spaces for white space, hyphens and underscores: `card_arrival` is `Card arrival`."""
     return " ".join(re.sub(r"[\s_-]+", " ", label.lower()).split()) or label.strip().lower()

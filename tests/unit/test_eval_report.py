@@ -144,7 +144,7 @@ def test_times_of_requests_alone_and_together_are_not_mixed(made: Report) -> Non
 def test_an_arm_that_was_asked_a_part_says_so_and_is_no_candidate_for_the_best() -> None:
     found = report(run_of([*all_items(), *(item("part", n, 1.0) for n in range(30))], limited=True))
     assert not found.arms[-1].tasks["knowledge"].leading
-    assert "100 [89, 100] n = 30" in shown(found, wide=False)
+    assert "100 [88, 100] n = 30" in shown(found, wide=False)
 
 
 def test_training_is_unknown_where_it_is_not_recorded_and_nothing_for_a_mode_without_adapters() -> None:
