@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from eval import cost_tables, tables
 from eval.figures import metric_words
@@ -86,6 +86,11 @@ def _rows(table: Table) -> list[tuple[Cell, ...]]:
     return list(zip(*(column.cells for column in table.columns), strict=True))
 
 
+def _breakable(mode: str) -> Markup:
+    """A mode that may be broken between its parts."""
+    return Markup("<wbr>+").join(escape(printable(part)) for part in mode.split("+"))
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -97,6 +102,7 @@ def _environment() -> Environment:
         finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     environment.filters["rows"] = _rows
+    environment.filters["breakable"] = _breakable
     environment.globals["style"] = Markup(_text("style.css"))
     return environment
 

@@ -13,7 +13,7 @@ from eval.html.scale import fitting, linear, logarithmic
 from eval.runfile import Run
 from tests.sample_run import HOSTILE, sample_run
 
-_VOID = {"meta", "link", "br", "line", "path", "rect", "circle", "polyline"}
+_VOID = {"meta", "link", "br", "line", "path", "rect", "circle", "polyline", "wbr"}
 
 
 class Outline(HTMLParser):
