@@ -171,7 +171,10 @@ class Recipe(_Section):
     max_steps: int | None = Field(default=None, ge=1)
     batch_tokens: int = Field(default=1024, ge=1, description="a longer example is a batch of its own")
     batch_size: int | None = Field(
-        default=None, ge=1, le=4096, description="examples of a batch, of any length; None: as many as batch_tokens takes"
+        default=None,
+        ge=1,
+        le=4096,
+        description="examples of a batch, of any length; None: as many as batch_tokens takes",
     )
     accumulate: int = Field(default=1, ge=1, le=1024, description="batches that make one optimiser step")
     learning_rate: float | None = Field(default=None, gt=0, lt=10, description="None: a usual one for the method")

@@ -1,5 +1,6 @@
 """What a reader must know beside a report's figures: how they were made, and what they leave out."""
 
+from eval.metrics import METRICS
 from eval.report import Report
 from eval.statistics import RESAMPLES
 
@@ -8,12 +9,16 @@ def notes(report: Report) -> list[str]:
     """One line each; those that say nothing are left out."""
     return [
         _made_with(report),
-        f"Quality: mean in points with its 95 % bootstrap interval over items ({RESAMPLES:,} resamples); bold: the "
-        "best, or not told apart from the best on the same items.",
+        _quality(report),
+        *_perplexity(report),
+        *_few_clusters(report),
+        *_repeats(report),
         _latency(report),
+        *_price(report),
         *_abstention(report),
         *_retrieval(report),
         *_versions(report),
+        *_leaks(report),
         *_left_out(report),
     ]
 
@@ -26,6 +31,55 @@ def _made_with(report: Report) -> str:
     return f"{made}, {header.started}, {header.seconds:.0f} s."
 
 
+def _quality(report: Report) -> str:
+    whole = [task for task in report.tasks if any(METRICS[metric].whole for metric in task.metrics)]
+    drawn = f"; figures of all items at once by {RESAMPLES:,} resamples of documents" if whole else ""
+    return (
+        "Quality: mean in points with its 95 % interval, which reckons with items of one document being alike"
+        f"{drawn}; bold: the best, or not told apart from the best on the same items."
+    )
+
+
+def _perplexity(report: Report) -> list[str]:
+    nats = [metric for task in report.tasks for metric in task.metrics if METRICS[metric].unit == "nats"]
+    return ["Perplexity: lower is better; its differences are in nats a token, a plus is better."] if nats else []
+
+
+def _few_clusters(report: Report) -> list[str]:
+    few = [
+        f"{task.name} ({min(counts)})"
+        for task in report.tasks
+        if (
+            counts := [
+                found.clusters
+                for arm in report.arms
+                if task.name in arm.tasks and (found := arm.tasks[task.name].scores.get(task.headline)) and found.few
+            ]
+        )
+    ]
+    return [f"Beware: intervals rest on few documents: {', '.join(few)}."] if few else []
+
+
+def _repeats(report: Report) -> list[str]:
+    """Whether more seeds or more items would narrow the intervals, by the largest share of seeds."""
+    if len(report.header.suite.seeds) == 1:
+        return []
+    shares = [
+        (split.share_of_seeds, task.name, arm.name)
+        for arm in report.arms
+        for task in report.tasks
+        if task.name in arm.tasks and (split := arm.tasks[task.name].split)
+    ]
+    if not shares:
+        return []
+    share, task, arm = max(shares)
+    return [
+        f"Each question was asked with {len(report.header.suite.seeds)} seeds; repeats are averaged and count as one "
+        f"item. Of the variance of single answers at most {100 * share:.0f} % is between seeds ({arm}, {task}), the "
+        "rest between questions."
+    ]
+
+
 def _latency(report: Report) -> str:
     suite = report.header.suite
     alone = f"{suite.alone} questions of each mode, one at a time;"
@@ -33,6 +87,17 @@ def _latency(report: Report) -> str:
         f"First token, retrieval included: {alone} all questions were then asked {suite.concurrency} at once, modes "
         "mixed. Tokens are means over all questions."
     )
+
+
+def _price(report: Report) -> list[str]:
+    known = {arm.cost.price_from for arm in report.arms}
+    rate = report.header.suite.hourly_rate
+    told = []
+    if "machine" in known:
+        told.append(f"the machine at {rate:g} an hour for as long as an answer takes alone, the dearest it can be")
+    if "tokens" in known:
+        told.append("outside endpoints by their token prices")
+    return [f"Price of 1,000 queries, training not included: {'; '.join(told)}."] if told else []
 
 
 def _abstention(report: Report) -> list[str]:
@@ -48,7 +113,7 @@ def _retrieval(report: Report) -> list[str]:
         shares: dict[str, list[str]] = {}
         for arm in report.arms:
             found = arm.tasks[task.name].gold_retrieved if task.name in arm.tasks else None
-            if found:
+            if found and not arm.control:
                 shares.setdefault(f"{100 * found.mean:.0f} % of {found.n} questions", []).append(arm.name)
         told = "; ".join(f"{share} ({', '.join(arms)})" for share, arms in shares.items())
         lines += [f"Retrieval, {task.name}: the gold document was among the passages for {told}."] if told else []
@@ -64,6 +129,11 @@ def _versions(report: Report) -> list[str]:
         if len(versions) > 1
     ]
     return ([f"Versions: {', '.join(sorted(answered))}."] if answered else []) + changed
+
+
+def _leaks(report: Report) -> list[str]:
+    found = [f"{len(examples)} of {task}" for task, examples in report.header.leaks.items() if examples]
+    return [f"Beware: questions that stand in the training files, too: {', '.join(found)}."] if found else []
 
 
 def _left_out(report: Report) -> list[str]:

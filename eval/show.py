@@ -9,9 +9,13 @@ from rich.measure import Measurement
 from rich.table import Table as Drawn
 from rich.text import Text
 
+from eval.cost_tables import bills, costs, effort
+from eval.figures import NOTHING, figure, metric_words
 from eval.notes import notes
 from eval.report import Report
-from eval.tables import Cell, Column, Table, costs, differences, metric_words, quality, summary
+from eval.sentences import control_lines, verdict_lines
+from eval.table import Cell, Column, Table
+from eval.tables import against, differences, quality, summary
 from eval.telling import Said, Showcase
 from ragtune.terminal import printable
 
@@ -22,32 +26,52 @@ _MARKDOWN = re.compile(r"[\\`*<|~]|(?<=\])\(")  # what would be markup inside a 
 
 
 def show(report: Report, showcases: Sequence[Showcase], console: Console, *, wide: bool = False) -> None:
-    """Print everything; `wide` adds every metric of every task and all costs."""
+    """Print everything; `wide` adds every metric of every task, all costs, the controls and the audit of efforts."""
+    for title, lines in verdict_lines(report):
+        console.print(Text(f"\n{title}", style="bold"))
+        for line in lines:
+            console.print(Text(printable(line)))
     for table in _tables(report, wide):
-        _print_table(table, console)
+        print_table(table, console)
     console.print()
-    for note in notes(report):
-        console.print(Text(note, style="dim"))
+    for line in (control_lines(report) if wide else []) + notes(report):
+        console.print(Text(printable(line), style="dim"))
     for showcase in showcases:
         console.print(_drawn_showcase(showcase))
 
 
 def markdown(report: Report, showcases: Sequence[Showcase], *, wide: bool = False) -> str:
     """The same as Markdown."""
-    parts = [f"**{_escaped(table.title)}**\n\n{_piped(table)}" for table in _tables(report, wide)]
-    parts.append("\n".join(f"- {_escaped(note)}" for note in notes(report)))
+    parts = [f"**{_escaped(title)}**\n\n" + "\n\n".join(map(_escaped, lines)) for title, lines in verdict_lines(report)]
+    parts += [table_markdown(table) for table in _tables(report, wide)]
+    lines = (control_lines(report) if wide else []) + notes(report)
+    parts.append("\n".join(f"- {_escaped(printable(line))}" for line in lines))
     parts += [_piped_showcase(showcase) for showcase in showcases]
     return "\n\n".join(parts) + "\n"
+
+
+def table_markdown(table: Table) -> str:
+    """One table with its title."""
+    return f"**{_escaped(table.title)}**\n\n{_piped(table)}"
 
 
 def _tables(report: Report, wide: bool) -> list[Table]:
     tables = [summary(report)]
     if wide:
         tables += [*(quality(report, task) for task in report.tasks), costs(report)]
-    return tables + ([differences(report)] if report.differences else [])
+    tables += [differences(report.differences)] if report.differences else []
+    if not wide:
+        return tables
+    once = [bills(report)] if any(arm.once.trained or arm.once.indexed for arm in report.arms) else []
+    gaps = [
+        against(found, f"{task.name}: every mode against {found[0].asked.over}, in points")
+        for task in report.tasks
+        if (found := [gap for gap in report.gaps if gap.asked.task == task.name])
+    ]
+    return [*tables, *gaps, *once, effort(report)]
 
 
-def _print_table(table: Table, console: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
     """As one line a row if it fits, else with long words broken where they may be; never with a figure cut off."""
     for broken in (False, True):
         drawn = _laid_out(table, broken=broken)
@@ -102,8 +126,8 @@ def _drawn_showcase(showcase: Showcase) -> RenderableType:
     drawn.add_column(Text("mode"), overflow="fold", max_width=36)
     drawn.add_column(Text("answer"), overflow="fold")
     for said in showcase.said:
-        colour = "green" if said.score == 1 else "red" if said.score == 0 else "yellow"
-        drawn.add_row(Text(f"{100 * said.score:.0f}", style=colour), Text(said.arm), Text(_answer(said)))
+        colour = "green" if said.score == 1 else "red" if not said.score else "yellow"
+        drawn.add_row(Text(_points(showcase, said), style=colour), Text(said.arm), Text(_answer(said)))
     title = Text(f"\n{showcase.task} · {printable(showcase.example)}", style="bold")
     asked = Text.assemble(("asked     ", "dim"), _short(showcase.query))
     wanted = Text.assemble(("expected  ", "dim"), _short(" | ".join(showcase.answers)))
@@ -117,7 +141,7 @@ def _piped(table: Table) -> str:
 
 def _piped_showcase(showcase: Showcase) -> str:
     rows = [["mode", _escaped(metric_words(showcase.metric)), "answer"]]
-    rows += [[_escaped(said.arm), f"{100 * said.score:.0f}", _escaped(_answer(said))] for said in showcase.said]
+    rows += [[_escaped(said.arm), _points(showcase, said), _escaped(_answer(said))] for said in showcase.said]
     wanted = _escaped(_short(" | ".join(showcase.answers)))
     return f"**{_escaped(_short(showcase.query))}**  \nExpected: {wanted}\n\n{_pipes(rows)}"
 
@@ -132,7 +156,13 @@ def _marked(cell: Cell) -> str:
     return f"{text} {_escaped(cell.aside)}".strip()
 
 
+def _points(showcase: Showcase, said: Said) -> str:
+    return NOTHING if said.score is None else figure(showcase.metric, said.score)
+
+
 def _answer(said: Said) -> str:
+    if said.error:
+        return _short(f"(failed: {said.error})")
     missed = " (gold document not retrieved)" if said.gold_retrieved is False else ""
     return _short(said.text) + missed
 

@@ -1,151 +1,153 @@
-"""The tables of a report, as plain values: the terminal and Markdown only draw them."""
+"""The tables of quality, differences and gates."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from eval.report import ArmResult, Difference, Latency, Report, TaskResult
+from eval.differences import Difference
+from eval.figures import NOTHING, difference, difference_range, figure, metric_words, percent, pvalue, range_of
+from eval.gates import GateResult
+from eval.quality import TaskResult
+from eval.report import ArmResult, Report
 from eval.statistics import Interval
 from eval.suite import Task
+from eval.table import ALONE, Cell, Column, Table, latency, names, of_arm, training
 from ragtune.examples import UNANSWERABLE
-
-NOTHING = "–"
-_ALONE = ("first token", "ms, alone", "p50 / p95")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What stands in a place of a table: `text`, in the second place `aside`, and whether it deserves the eye."""
-
-    text: str
-    aside: str = ""
-    strong: bool = False
-
-
-@dataclass(frozen=True)
-class Column:
-    """A heading of one or more lines, and the cells below it; `words` are aligned left, numbers right."""
-
-    heading: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    words: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A title and columns of equal length."""
-
-    title: str
-    columns: tuple[Column, ...]
 
 
 def summary(report: Report) -> Table:
     """One row an arm: the primary metric of each task, abstention, and what it costs."""
     arms = report.arms
-    columns = [_names(arms)]
+    columns = [names(arms)]
     for task in report.tasks:
-        n = max((found.n for result in _results(arms, task) if (found := result.scores.get(task.headline))), default=0)
+        n = max((found.n for result in results(arms, task) if (found := result.scores.get(task.headline))), default=0)
         heading = (task.name, metric_words(task.headline), f"n = {n}")
         columns.append(_of_task(arms, task, heading, _metric(task.headline, n)))
         columns += _slices(arms, task)
     columns += [
-        _of_arm(arms, _ALONE, lambda arm: _latency(arm.alone)),
-        _of_arm(arms, ("prompt", "tokens", "(cached)"), _prompt),
-        _of_arm(arms, ("training",), _training),
+        of_arm(arms, ALONE, lambda arm: latency(arm.cost.first_alone)),
+        of_arm(arms, ("prompt", "tokens", "(cached)"), _prompt),
+        of_arm(arms, ("training",), training),
     ]
     if any(arm.failed or _unparsable(arm) for arm in arms):
-        failed = ("failed /", "no JSON")
-        columns.append(_of_arm(arms, failed, lambda arm: Cell(str(arm.failed), f"/ {_unparsable(arm)}")))
+        failed = ("failed /", "unparsable")
+        columns.append(of_arm(arms, failed, lambda arm: Cell(str(arm.failed), f"/ {_unparsable(arm)}")))
     return Table(f"{report.header.suite.name}: every mode on the same questions", tuple(columns))
 
 
 def quality(report: Report, task: Task) -> Table:
     """One row an arm for one task: every metric, every slice, retrieval, and what was no proper answer."""
     arms = [arm for arm in report.arms if task.name in arm.tasks]
-    columns = [_names(arms)]
+    found = results(arms, task)
+    columns = [names(arms)]
     for metric in task.metrics:
         columns.append(_of_task(arms, task, (metric_words(metric),), _metric(metric)))
     columns += _slices(arms, task)
-    if any(result.gold_retrieved for result in _results(arms, task)):
-        columns.append(_of_task(arms, task, ("gold", "retrieved"), lambda result: _percent(result.gold_retrieved)))
-    columns += [
-        _of_task(arms, task, ("items",), lambda result: Cell(str(result.answered))),
-        _of_task(arms, task, ("cut", "off"), lambda result: Cell(str(result.cut_off))),
-        _of_task(arms, task, ("no", "JSON"), lambda result: Cell(str(result.unparsable))),
-        _of_task(arms, task, ("failed",), lambda result: Cell(str(result.failed))),
+    if any(result.wrong_when_answered for result in found):
+        wrong = ("wrong when", "answered")
+        columns.append(_of_task(arms, task, wrong, lambda result: Cell(percent(result.wrong_when_answered))))
+    if any(result.gold_retrieved for result in found):
+        columns.append(_of_task(arms, task, ("gold", "retrieved"), lambda result: Cell(percent(result.gold_retrieved))))
+    counts: list[tuple[tuple[str, ...], Callable[[TaskResult], int]]] = [
+        (("items",), lambda result: result.answered),
+        (("cut", "off"), lambda result: result.cut_off),
+        (("un-", "parsable"), lambda result: result.unparsable),
+        (("no", "score"), lambda result: result.unscored),
+        (("failed",), lambda result: result.failed),
     ]
+    columns += [_of_task(arms, task, heading, _counted(read)) for heading, read in counts if any(map(read, found))]
     return Table(f"{task.name}: every metric", tuple(columns))
 
 
-def costs(report: Report) -> Table:
-    """One row an arm: times and tokens, over all it was asked."""
-    arms = report.arms
-    loaded = ("first token", f"ms, {report.header.suite.concurrency} at once", "p50 / p95")
-    columns = (
-        _names(arms),
-        _of_arm(arms, _ALONE, lambda arm: _latency(arm.alone)),
-        _of_arm(arms, loaded, lambda arm: _latency(arm.cost.loaded)),
-        _of_arm(arms, ("prompt", "tokens"), lambda arm: _number(arm.cost.prompt_tokens)),
-        _of_arm(arms, ("cached", "tokens"), lambda arm: _number(arm.cost.cached_tokens)),
-        _of_arm(arms, ("new", "tokens"), lambda arm: _number(arm.cost.completion_tokens)),
-        _of_arm(arms, ("training",), _training),
-        _of_arm(arms, ("retries",), lambda arm: Cell(str(arm.retries))),
-    )
-    return Table("What answers cost", columns)
+def slices(report: Report, task: Task) -> Table:
+    """One row an arm and one column a slice of the task, with intervals; abstention where nothing can be answered."""
+    arms = [arm for arm in report.arms if task.name in arm.tasks and arm.tasks[task.name].slices]
+    known = sorted({name for result in results(arms, task) for name in result.slices})
+    columns = [names(arms)]
+    for name in known:
+        sizes = [found.score.n for result in results(arms, task) if (found := result.slices.get(name)) and found.score]
+        about = "abstention" if name == UNANSWERABLE else metric_words(task.headline)
+        columns.append(_of_task(arms, task, (name, about, f"n = {max(sizes, default=0)}"), _of_slice(name)))
+    if UNANSWERABLE in known:
+        columns.append(_of_task(arms, task, ("abstains", "wrongly"), lambda r: Cell(percent(r.abstained))))
+        columns.append(_of_task(arms, task, ("wrong when", "answered"), lambda r: Cell(percent(r.wrong_when_answered))))
+    return Table(f"{task.name}: slices", tuple(columns))
 
 
-def differences(report: Report) -> Table:
+def differences(found: Sequence[Difference], title: str = "Differences on the same items, in points") -> Table:
     """One row a comparison."""
-    found = report.differences
+    arms = _of_differences(found, "arm over arm", lambda d: Cell(f"{d.asked.arm} over {d.asked.over}"), words=True)
+    on = _of_differences(found, "on", lambda d: Cell(f"{d.asked.task} {metric_words(d.asked.metric)}"), words=True)
+    wanted = any(each.asked.margin for each in found)
+    margins = [_of_differences(found, "asked for", lambda d: Cell(f"> {d.asked.margin:g}"))] if wanted else []
+    return Table(title, (arms, on, *_told(found), *margins, *_judged(found)))
 
-    def column(heading: str, fill: Callable[[Difference], Cell], words: bool = False) -> Column:
-        return Column((heading,), tuple(fill(difference) for difference in found), words)
+
+def against(found: Sequence[Difference], title: str) -> Table:
+    """One row an arm, all held against the same one on the same task, which the title names."""
+    arms = _of_differences(found, "mode", lambda d: Cell(d.asked.arm), words=True)
+    return Table(title, (arms, *_told(found), *_judged(found)))
+
+
+def _of_differences(
+    found: Sequence[Difference], heading: str, fill: Callable[[Difference], Cell], words: bool = False
+) -> Column:
+    return Column((heading,), tuple(fill(each) for each in found), words)
+
+
+def _told(found: Sequence[Difference]) -> list[Column]:
+    return [
+        _of_differences(found, "difference [95 %]", _gap),
+        _of_differences(found, "p (Holm)", lambda d: Cell(NOTHING if d.adjusted is None else pvalue(d.adjusted))),
+        _of_differences(found, "items", lambda d: Cell(str(d.difference.n if d.difference else 0))),
+    ]
+
+
+def _judged(found: Sequence[Difference]) -> list[Column]:
+    return [
+        _of_differences(found, "would find", _detectable),
+        _of_differences(found, "verdict", _verdict, words=True),
+    ]
+
+
+def gate_table(found: Sequence[GateResult]) -> Table:
+    """One row a gate: the bar, the lower bound, and by how much it passed or failed."""
+
+    def column(heading: str, fill: Callable[[GateResult], Cell], words: bool = False) -> Column:
+        return Column((heading,), tuple(fill(each) for each in found), words)
 
     return Table(
-        "Differences on the same items, in points",
+        "Gates, in points",
         (
-            column("arm over arm", lambda d: Cell(f"{d.asked.arm} over {d.asked.over}"), words=True),
-            column("on", lambda d: Cell(f"{d.asked.task} {metric_words(d.asked.metric)}"), words=True),
-            column("difference [95 %]", lambda d: _gap(d.difference)),
-            column("items", lambda d: Cell(str(d.difference.n if d.difference else 0))),
-            column("asked for", lambda d: Cell(f"> {d.asked.margin:g}")),
-            column("reached", _reached, words=True),
+            column("arm", lambda g: Cell(g.gate.arm), words=True),
+            column("on", _gated, words=True),
+            column("least", lambda g: Cell(f"{g.gate.least:g}")),
+            column("score [95 %]", lambda g: _score(g.metric, g.found) if g.metric else Cell(NOTHING)),
+            column("by", lambda g: Cell(NOTHING if g.by is None else f"{g.by:+.1f}")),
+            column("gate", _passed, words=True),
         ),
     )
 
 
-def metric_words(metric: str) -> str:
-    """A metric's name as people write it."""
-    return metric.replace("_", " ").replace(" f1", " F1").replace("json", "JSON")
-
-
-def _names(arms: Sequence[ArmResult]) -> Column:
-    return Column(("mode",), tuple(Cell(arm.name) for arm in arms), words=True)
-
-
-def _of_arm(arms: Sequence[ArmResult], heading: tuple[str, ...], fill: Callable[[ArmResult], Cell]) -> Column:
-    return Column(heading, tuple(fill(arm) for arm in arms))
+def results(arms: Sequence[ArmResult], task: Task) -> list[TaskResult]:
+    """The results of the arms that were asked the task."""
+    return [arm.tasks[task.name] for arm in arms if task.name in arm.tasks]
 
 
 def _of_task(
     arms: Sequence[ArmResult], task: Task, heading: tuple[str, ...], fill: Callable[[TaskResult], Cell]
 ) -> Column:
-    results = (arm.tasks.get(task.name) for arm in arms)
-    return Column(heading, tuple(Cell(NOTHING) if result is None else fill(result) for result in results))
+    found = (arm.tasks.get(task.name) for arm in arms)
+    return Column(heading, tuple(Cell(NOTHING) if result is None else fill(result) for result in found))
 
 
 def _slices(arms: Sequence[ArmResult], task: Task) -> list[Column]:
     """What is reported apart: the unanswerable items beside the answerable ones, other slices by their score."""
-    names = sorted({name for result in _results(arms, task) for name in result.slices})
+    known = sorted({name for result in results(arms, task) for name in result.slices})
     return [
         _of_task(arms, task, ("abstains", "rightly /", "wrongly"), _abstention)
         if name == UNANSWERABLE
         else _of_task(arms, task, (task.name, name), _of_slice(name))
-        for name in names
+        for name in known
     ]
-
-
-def _results(arms: Sequence[ArmResult], task: Task) -> list[TaskResult]:
-    return [arm.tasks[task.name] for arm in arms if task.name in arm.tasks]
 
 
 def _metric(name: str, n: int | None = None) -> Callable[[TaskResult], Cell]:
@@ -153,7 +155,7 @@ def _metric(name: str, n: int | None = None) -> Callable[[TaskResult], Cell]:
 
     def cell(result: TaskResult) -> Cell:
         found = result.scores.get(name)
-        shown = _score(found, strong=n is not None and result.leading)
+        shown = _score(name, found, strong=n is not None and result.leading)
         if found is None or n is None or found.n >= 0.9 * n:
             return shown
         return Cell(shown.text, f"{shown.aside} n = {found.n}", shown.strong)
@@ -162,40 +164,55 @@ def _metric(name: str, n: int | None = None) -> Callable[[TaskResult], Cell]:
 
 
 def _of_slice(name: str) -> Callable[[TaskResult], Cell]:
-    return lambda result: _score(result.slices[name].score) if name in result.slices else Cell(NOTHING)
+    def cell(result: TaskResult) -> Cell:
+        found = result.slices.get(name)
+        return _score(found.metric, found.score) if found else Cell(NOTHING)
+
+    return cell
+
+
+def _counted(read: Callable[[TaskResult], int]) -> Callable[[TaskResult], Cell]:
+    return lambda result: Cell(str(read(result)))
 
 
 def _abstention(result: TaskResult) -> Cell:
     rightly = result.slices[UNANSWERABLE].score if UNANSWERABLE in result.slices else None
-    return Cell(_percent(rightly).text.removesuffix(" %"), f"/ {_percent(result.abstained).text}")
-
-
-def _score(found: Interval | None, strong: bool = False) -> Cell:
-    if found is None:
+    if rightly is None and result.abstained is None:
         return Cell(NOTHING)
-    return Cell(f"{100 * found.mean:.0f}", f"[{100 * found.low:.0f}, {100 * found.high:.0f}]", strong)
+    return Cell(percent(rightly).removesuffix(" %"), f"/ {percent(result.abstained)}")
 
 
-def _percent(found: Interval | None) -> Cell:
-    return Cell(NOTHING if found is None else f"{100 * found.mean:.0f} %")
+def _score(metric: str, found: Interval | None, strong: bool = False) -> Cell:
+    return Cell(NOTHING) if found is None else Cell(figure(metric, found.mean), range_of(metric, found), strong)
 
 
-def _gap(found: Interval | None) -> Cell:
-    if found is None:
+def _gap(found: Difference) -> Cell:
+    if found.difference is None:
         return Cell(NOTHING)
-    return Cell(f"{100 * found.mean:+.1f}", f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
+    metric = found.asked.metric
+    return Cell(difference(metric, found.difference.mean), difference_range(metric, found.difference))
 
 
-def _reached(difference: Difference) -> Cell:
-    return Cell("yes", strong=True) if difference.reached else Cell("no", f"({difference.verdict})")
+def _verdict(found: Difference) -> Cell:
+    more = f"(about {found.more_items:,} more items would tell)" if found.more_items else ""
+    return Cell(found.verdict, more, strong=found.reached)
 
 
-def _latency(found: Latency | None) -> Cell:
-    return Cell(NOTHING) if found is None else Cell(f"{found.median:.0f}", f"/ {found.p95:.0f}")
+def _detectable(found: Difference) -> Cell:
+    if found.detectable is None:
+        return Cell(NOTHING)
+    return Cell(difference(found.asked.metric, found.detectable).removeprefix("+"))
 
 
-def _number(value: float | None) -> Cell:
-    return Cell(NOTHING if value is None else f"{value:.0f}")
+def _gated(found: GateResult) -> Cell:
+    place = f"{found.gate.task}, {found.gate.slice}" if found.gate.slice else found.gate.task
+    return Cell(f"{place} {metric_words(found.metric)}" if found.metric else place)
+
+
+def _passed(found: GateResult) -> Cell:
+    if found.passed:
+        return Cell("passed")
+    return Cell("failed", f"({found.reason})" if found.reason else "", strong=True)
 
 
 def _prompt(arm: ArmResult) -> Cell:
@@ -203,12 +220,6 @@ def _prompt(arm: ArmResult) -> Cell:
     if cost.prompt_tokens is None or cost.cached_tokens is None:
         return Cell(NOTHING)
     return Cell(f"{cost.prompt_tokens:.0f}", f"({cost.cached_tokens:.0f})")
-
-
-def _training(arm: ArmResult) -> Cell:
-    if arm.training_seconds is None:
-        return Cell("?", "not recorded")
-    return Cell(f"{arm.training_seconds:.0f} s" if arm.training_seconds else NOTHING)
 
 
 def _unparsable(arm: ArmResult) -> int:

@@ -1,0 +1,1 @@
+"""A report as one page for a browser, without requests to anywhere."""

@@ -1,0 +1,113 @@
+"""One arm on one task: what it scores, where it abstains, and what was no proper answer."""
+
+import statistics
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from eval.costs import Cost, cost
+from eval.metrics import METRICS
+from eval.metrics.abstention import wrong_when_answered
+from eval.runfile import Alone
+from eval.sample import Sample, Samples
+from eval.statistics import Interval, Split, split
+from eval.suite import Arm, Suite, Task
+from ragtune.examples import UNANSWERABLE
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class SliceResult(_Frozen):
+    """Items that are reported apart: the unanswerable ones by abstention, others by the task's primary metric."""
+
+    metric: str
+    score: Interval | None
+    failed: int
+
+
+class TaskResult(_Frozen):
+    """One arm on one task. `scores` are over the items of no slice, failures left out.
+
+    `candidate`: it could be chosen; controls and arms that were asked a part of the task could not. `leading`: the best
+    candidate on the primary metric, or not told apart from the best. `abstained` is on answerable items, where it is
+    wrong; `wrong_when_answered` is over all items, unanswerable ones included, on which it did not abstain; both are
+    None if the task has no unanswerable ones. `answered` and `failed` are items of no slice; `unscored` have an answer
+    and no score by the primary metric. `split` is the variance of that metric, where there are repeats.
+    """
+
+    scores: dict[str, Interval]
+    candidate: bool
+    leading: bool
+    abstained: Interval | None
+    wrong_when_answered: Interval | None
+    slices: dict[str, SliceResult]
+    gold_retrieved: Interval | None
+    answered: int
+    failed: int
+    unparsable: int
+    unscored: int
+    cut_off: int
+    split: Split | None
+    cost: Cost
+
+    @property
+    def coverage(self) -> float:
+        """The share of items that were answered at all."""
+        asked = self.answered + self.failed
+        return self.answered / asked if asked else 0.0
+
+
+def task_result(
+    suite: Suite, task: Task, arm: Arm, samples: Samples, alone: Sequence[Alone], *, leading: bool
+) -> TaskResult:
+    """The result of an arm that was asked the task."""
+    main, whole = samples.part(arm.name, task.name), samples.whole(arm.name, task.name)
+    replies = main.replies
+    known = UNANSWERABLE in samples.slices(arm.name, task.name)
+    return TaskResult(
+        scores={metric: found for metric in task.metrics if (found := main.score(metric)) is not None},
+        candidate=is_candidate(arm, task),
+        leading=leading,
+        abstained=main.score("abstention") if known else None,
+        wrong_when_answered=_wrong_when_answered(whole, task.headline) if known else None,
+        slices={
+            name: _slice(task, name, samples.part(arm.name, task.name, name))
+            for name in samples.slices(arm.name, task.name)
+        },
+        gold_retrieved=main.retrieved_gold(),
+        answered=len(replies),
+        failed=main.failed,
+        unparsable=sum(item.unparsable for item in main.items),
+        unscored=_unscored(main, task.headline),
+        cut_off=sum(reply.finish_reason == "length" for reply in replies),
+        split=split(main.repeats(task.headline)) if len(suite.seeds) > 1 and main.repeats(task.headline) else None,
+        cost=cost(suite, arm, whole, alone),
+    )
+
+
+def is_candidate(arm: Arm, task: Task) -> bool:
+    """Controls are given what nobody has at serving time; who was asked a part was asked other questions."""
+    return arm.context == "retrieved" and task.name not in arm.limits
+
+
+def _slice(task: Task, name: str, sample: Sample) -> SliceResult:
+    metric = "abstention" if name == UNANSWERABLE else task.headline
+    return SliceResult(metric=metric, score=sample.score(metric), failed=sample.failed)
+
+
+def _unscored(sample: Sample, metric: str) -> int:
+    if METRICS[metric].whole is not None:
+        return 0
+    return sum(item.reply is not None and metric not in item.scores for item in sample.items)
+
+
+def _wrong_when_answered(sample: Sample, metric: str) -> Interval | None:
+    if METRICS[metric].unit != "share":
+        return None
+    found: dict[str, list[float]] = {}
+    for item in sample.items:
+        if (wrong := wrong_when_answered([item], metric)) is not None:
+            found.setdefault(item.example, []).append(wrong)
+    return sample.mean({example: statistics.fmean(wrong) for example, wrong in found.items()})
