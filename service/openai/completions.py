@@ -13,7 +13,7 @@ from service.disconnect import unless_gone
 from service.documented import GENERATING, refusals, streamed
 from service.limits import check_length, check_size
 from service.openai import streaming
-from service.openai.requests import ChatRequest, CompletionRequest
+from service.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
 from service.openai.responses import (
     AssistantMessage,
     ChatChoice,
@@ -113,10 +113,15 @@ def _chat_ask(body: ChatRequest, request: Request) -> Ask:
         count=body.choices,
         max_tokens=body.new_tokens,
         deadline=body.deadline,
-        retrieving=body.ragtune or Retrieving(),
+        retrieving=_retrieving(body),
+        passages=body.ragtune.passages if body.ragtune else None,
         namespace=tenant(request),
         request_id=request_id(request),
     )
+
+
+def _retrieving(body: GenerationRequest) -> Retrieving:
+    return Retrieving.model_validate(body.ragtune.model_dump(exclude={"passages"})) if body.ragtune else Retrieving()
 
 
 def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) -> list[Ask]:
@@ -135,7 +140,8 @@ def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) ->
         count=body.choices,
         max_tokens=16 if body.max_tokens is None else body.max_tokens,  # OpenAI's default on this route
         deadline=body.deadline,
-        retrieving=body.ragtune or Retrieving(),
+        retrieving=_retrieving(body),
+        passages=body.ragtune.passages if body.ragtune else None,
         namespace=tenant(request),
         request_id=request_id(request),
     )

@@ -1,5 +1,7 @@
 """/v1/query and /v1/compare: one question in one mode, or in several at once."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Request
 
 from ragtune.prompt import Message
@@ -19,7 +21,8 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/v1/query", dependencies=[needs("query")], responses=refusals(*GENERATING))
     async def query(body: QueryRequest, request: Request) -> Answer:
         """Answer one question in one mode."""
-        ((_, answer),) = await unless_gone(request, pipeline.answer_all([_ask(body, body.mode, request)], parts))
+        ask = replace(_ask(body, body.mode, request), passages=body.passages)
+        ((_, answer),) = await unless_gone(request, pipeline.answer_all([ask], parts))
         note_answers(request, [answer])
         return answer
 
