@@ -17,6 +17,7 @@ from service.routes import (
     audit,
     documents,
     engine,
+    feedback,
     health,
     indexes,
     jobs,
@@ -39,6 +40,7 @@ _TAGS = [
     {"name": "templates", "description": "Prompt templates as versions behind a name."},
     {"name": "training", "description": "Adapters made here, from a recipe and labelled examples."},
     {"name": "jobs", "description": "Long work: builds of indexes and trainings, later also evaluation."},
+    {"name": "feedback", "description": "What people thought of answers, and the examples it makes."},
     {"name": "engine", "description": "What is in memory, and how busy it is."},
     {"name": "audit", "description": "Who changed something."},
     {"name": "modes", "description": "Aliases for whole modes."},
@@ -72,6 +74,7 @@ def create_app(parts: Parts) -> FastAPI:
         modes.router(parts),
         jobs.router(parts),
         training.router(parts),
+        feedback.router(parts),
         engine.router(parts),
         audit.router(parts),
     )

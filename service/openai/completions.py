@@ -28,6 +28,7 @@ from service.openai.responses import (
 )
 from service.parts import Parts
 from service.pipeline import Ask, Prepared, answer_all
+from service.remembering import remember
 
 
 def router(parts: Parts) -> APIRouter:
@@ -99,9 +100,10 @@ def router(parts: Parts) -> APIRouter:
 
 async def _generate(request: Request, asks: list[Ask], parts: Parts) -> tuple[list[Prepared], list[Answer]]:
     generated = await unless_gone(request, answer_all(asks, parts))
-    answers = [answer for _, answer in generated]
+    prepared, answers = [each for each, _ in generated], [answer for _, answer in generated]
     note_answers(request, answers)
-    return [prepared for prepared, _ in generated], answers
+    remember(request, prepared, answers, parts)
+    return prepared, answers
 
 
 def _chat_ask(body: ChatRequest, request: Request) -> Ask:

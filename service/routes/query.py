@@ -12,6 +12,7 @@ from service.border import note_answers, request_id
 from service.disconnect import unless_gone
 from service.documented import GENERATING, refusals
 from service.parts import Parts
+from service.remembering import remember
 
 
 def router(parts: Parts) -> APIRouter:
@@ -22,16 +23,19 @@ def router(parts: Parts) -> APIRouter:
     async def query(body: QueryRequest, request: Request) -> Answer:
         """Answer one question in one mode."""
         ask = replace(_ask(body, body.mode, request), passages=body.passages)
-        ((_, answer),) = await unless_gone(request, pipeline.answer_all([ask], parts))
+        ((prepared, answer),) = await unless_gone(request, pipeline.answer_all([ask], parts))
         note_answers(request, [answer])
+        remember(request, [prepared], [answer], parts)
         return answer
 
     @routes.post("/v1/compare", dependencies=[needs("query")], responses=refusals(*GENERATING))
     async def compare(body: CompareRequest, request: Request) -> CompareResponse:
         """Answer one question in several modes, computed together; if one mode cannot be had, none runs."""
         asks = [_ask(body, mode, request) for mode in body.modes]
-        answers = [answer for _, answer in await unless_gone(request, pipeline.answer_all(asks, parts))]
+        generated = await unless_gone(request, pipeline.answer_all(asks, parts))
+        answers = [answer for _, answer in generated]
         note_answers(request, answers)
+        remember(request, [prepared for prepared, _ in generated], answers, parts)
         return CompareResponse(answers=answers)
 
     return routes
