@@ -17,7 +17,7 @@ from ragtune.errors import InvalidRequest, UnknownName
 
 PREFIX = "RAGTUNE_"
 _KEY = re.compile(r"[\x21-\x7e]+")  # what may stand in a header
-_LISTS = ("allowed_hosts", "adapter_roots", "document_roots", "training_roots")
+_LISTS = ("allowed_hosts", "adapter_roots", "document_roots", "training_roots", "evaluation_roots")
 EMBEDDED = "embedded"
 Retrieval = Literal["dense", "lexical", "hybrid"]
 PassageOrder = Literal["canonical", "best-last"]
@@ -61,6 +61,9 @@ class Settings(BaseModel):
     )
     training_roots: tuple[Path, ...] = Field(
         default=(), description="folders a recipe sent over HTTP may name data in, comma separated"
+    )
+    evaluation_roots: tuple[Path, ...] = Field(
+        default=(), description="folders a suite sent over HTTP may name files in, comma separated"
     )
     training_threads: int = Field(
         default=0,
