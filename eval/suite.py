@@ -169,6 +169,16 @@ def read_suite(path: Path) -> Suite:
     return suite.model_copy(update={"tasks": tasks, "trained_on": trained_on})
 
 
+def parse_suite(fields: object) -> Suite:
+    """The suite that `fields` describe as a TOML file would, its paths as they are. Raises RefusedArtifact, whose
+    `param` is the field at fault."""
+    try:
+        return Suite.model_validate(fields)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        raise RefusedArtifact(_problem(error), param=".".join(map(str, first["loc"])) or None) from error
+
+
 def _check(kind: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise ValueError(UnknownName.among(kind, name, known).message)

@@ -16,6 +16,8 @@ class Search(BaseModel):
     """One search.
 
     `filters` hold on a document's metadata: each field equals the value, or one of the values, and all must hold.
+    Where `documents` are named, only their passages are looked at, and those of `without_documents` never are; an id
+    that nothing has is matched by nothing.
     A `tenant` sees its own passages and those of no tenant; None sees all. Passages under `min_score` are left out;
     it is a cosine for dense and hybrid, a BM25 score for lexical, and the reranker's score where `rerank` is set.
     """
@@ -26,6 +28,8 @@ class Search(BaseModel):
     method: Method = "hybrid"
     top_k: int = Field(default=4, ge=1)
     filters: Filters = {}
+    documents: tuple[str, ...] | None = None
+    without_documents: tuple[str, ...] = ()
     tenant: str | None = None
     min_score: float | None = None
     rerank: bool = False
@@ -40,6 +44,8 @@ class Search(BaseModel):
             method=asked.retrieval or settings.retrieval,
             top_k=asked.top_k or settings.top_k,
             filters=asked.filters,
+            documents=asked.documents,
+            without_documents=asked.without_documents,
             tenant=tenant,
             min_score=settings.min_score if asked.min_score is None else asked.min_score,
             rerank=bool(settings.reranker),

@@ -2,6 +2,7 @@
 
 A search is handed the mask and looks at nothing else; no passage is fetched first and dropped afterwards. The mask is
 worked out over documents and kept, so that a search with the same tenant, filters and hidden documents costs a look-up.
+Documents that a search names are laid over it each time: hardly two searches name the same ones.
 """
 
 import json
@@ -68,6 +69,12 @@ class Visibility:
 
     def of(self, search: Search, hidden: Hidden) -> Visible:
         """What this search may see, `hidden` documents left out."""
+        if search.documents is None and not search.without_documents:
+            return self._allowed(search, hidden)
+        named = self._columns.named(search.documents, search.without_documents)
+        return Visible.of(self._allowed(search, hidden).mask & named[self.owners])
+
+    def _allowed(self, search: Search, hidden: Hidden) -> Visible:
         if search.tenant is None and not search.filters and not hidden.revisions:
             return self._everything
         key = (search.tenant, _filters_key(search.filters), hidden)
@@ -99,6 +106,7 @@ class _Columns:
         self.count = 0
         self.revisions: list[int] = []
         self.by_tenant: dict[str, list[int]] = defaultdict(list)
+        self.by_id: dict[str, list[int]] = defaultdict(list)
         self.by_document: dict[tuple[str, str], list[int]] = defaultdict(list)
         self.by_value: dict[tuple[str, bool, Value], list[int]] = defaultdict(list)
         with path.open(encoding="utf-8") as lines:
@@ -107,9 +115,15 @@ class _Columns:
                 self.count += 1
                 self.revisions.append(document["revision"])
                 self.by_tenant[document["tenant"]].append(row)
+                self.by_id[document["id"]].append(row)
                 self.by_document[document["tenant"], document["id"]].append(row)
                 for name, value in document["metadata"].items():
                     self.by_value[(name, *_typed(value))].append(row)
+
+    def named(self, only: Sequence[str] | None, never: Sequence[str]) -> Mask:
+        """Which documents have one of the ids `only`, if it is given, and none of `never`; of any tenant."""
+        mask = np.ones(self.count, dtype=np.bool_) if only is None else self.rows(self.by_id, only)
+        return mask & ~self.rows(self.by_id, never)
 
     def rows(self, column: Mapping[K, list[int]], keys: Sequence[K]) -> Mask:
         """Which documents have one of these keys."""

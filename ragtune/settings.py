@@ -17,6 +17,7 @@ from ragtune.errors import InvalidRequest, UnknownName
 
 PREFIX = "RAGTUNE_"
 _KEY = re.compile(r"[\x21-\x7e]+")  # what may stand in a header
+_LISTS = ("allowed_hosts", "adapter_roots", "document_roots", "training_roots", "evaluation_roots")
 EMBEDDED = "embedded"
 Retrieval = Literal["dense", "lexical", "hybrid"]
 PassageOrder = Literal["canonical", "best-last"]
@@ -61,6 +62,9 @@ class Settings(BaseModel):
     training_roots: tuple[Path, ...] = Field(
         default=(), description="folders a recipe sent over HTTP may name data in, comma separated"
     )
+    evaluation_roots: tuple[Path, ...] = Field(
+        default=(), description="folders a suite sent over HTTP may name files in, comma separated"
+    )
     training_threads: int = Field(
         default=0,
         ge=0,
@@ -100,6 +104,12 @@ class Settings(BaseModel):
     )
     prefix_cache: bool = Field(default=True, description="reuse KV of equal prompt beginnings")
     deadline: float = Field(default=120.0, gt=0, description="seconds a request may take")
+    feedback_window: int = Field(
+        default=1000,
+        ge=0,
+        le=100_000,
+        description="answers kept in memory so that they can be judged; written down when they are; 0 keeps none",
+    )
     keep_alive: float = Field(
         default=10.0, gt=0, description="seconds of silence after which a stream says it is alive"
     )
@@ -160,6 +170,6 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _split(name: str, value: Any) -> Any:
-    if name in ("allowed_hosts", "adapter_roots", "document_roots", "training_roots") and isinstance(value, str):
+    if name in _LISTS and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value

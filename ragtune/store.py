@@ -124,6 +124,17 @@ def _documents(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
+def _feedback(connection: Connection) -> None:
+    for statement in (
+        """CREATE TABLE feedback (
+               number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL,
+               given TEXT NOT NULL, author TEXT NOT NULL, score REAL NOT NULL, comment TEXT NOT NULL, answer TEXT,
+               exchange TEXT NOT NULL)""",
+        "CREATE INDEX feedback_by_tenant ON feedback (tenant, number)",
+    ):
+        connection.execute(text(statement))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (  # append only
     _resources_and_versions,
     _keys_and_audit,
@@ -131,6 +142,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (  # append only
     _pinned,
     _jobs,
     _documents,
+    _feedback,
 )
 
 

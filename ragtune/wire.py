@@ -64,9 +64,9 @@ class Timings(BaseModel):
 
 class Retrieved(BaseModel):
     """How an answer's passages were found. `found` were, before the budget for passages; where none was, the answer
-    `abstained`: it is a fixed text, and nothing was generated."""
+    `abstained`: it is a fixed text, and nothing was generated. The method `given`: the client brought them itself."""
 
-    method: Retrieval
+    method: Retrieval | Literal["given"]
     top_k: int
     min_score: float | None = None
     found: int
@@ -168,6 +168,23 @@ class GivenPassage(BaseModel):
     heading: tuple[str, ...] = ()
 
 
+class Grounding(Retrieving):
+    """What a mode with `rag` answers from: passages that are searched, or these."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"retrieval": "hybrid", "top_k": 3},
+                {"passages": [{"text": "The warranty is 26 months.", "document": "warranty.md"}]},
+            ]
+        }
+    )
+
+    passages: tuple[GivenPassage, ...] | None = Field(
+        default=None, max_length=100, description="these, in this order, instead of a search; the mode must have rag"
+    )
+
+
 class Ask(Retrieving):
     """One question, without saying in which mode."""
 
@@ -180,7 +197,7 @@ class Ask(Retrieving):
     deadline: Number | None = Field(default=None, gt=0, description="seconds; absent: the server's default")
 
 
-class QueryRequest(Ask):
+class QueryRequest(Ask, Grounding):
     """One question in one mode."""
 
     model_config = ConfigDict(
@@ -188,9 +205,6 @@ class QueryRequest(Ask):
     )
 
     mode: str = "base"
-    passages: tuple[GivenPassage, ...] | None = Field(
-        default=None, max_length=100, description="these, in this order, instead of a search; the mode must have rag"
-    )
 
 
 class CompareRequest(Ask):

@@ -20,7 +20,7 @@ def document() -> dict[str, Any]:
     """The document of an application that has no models and is never asked."""
     nothing = cast(Any, None)
     settings = Settings.load({}, host="127.0.0.1")
-    parts = Parts(settings, *[nothing] * 14, lifecycle=Lifecycle())
+    parts = Parts(settings, *[nothing] * 16, lifecycle=Lifecycle())
     return create_app(parts).openapi()
 
 

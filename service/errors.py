@@ -15,6 +15,7 @@ from service.disconnect import ClientGone
 
 log = logging.getLogger("ragtune.http")
 _MODEL = dict.fromkeys(("mode", "adapter", "index", "template"), "model")  # what OpenAI's routes call it
+_MODEL["passages"] = "ragtune.passages"
 _PARAMS = {
     **dict.fromkeys(("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"), _MODEL),
     "/v1/query": {"messages": "query"},

@@ -11,6 +11,7 @@ from adapters.tokenizer import Tokenizer
 from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.audit import AuditLog
+from ragtune.feedback import FeedbackLog
 from ragtune.jobs import Jobs
 from ragtune.settings import Settings
 from ragtune.templates import Templates
@@ -18,6 +19,7 @@ from service.access import Gate
 from service.catalog import Catalog
 from service.engine.client import Stream
 from service.engine.messages import AdapterRef, EngineInfo, EngineStats, Generation
+from service.exchanges import Exchanges
 from service.pins import Pins
 from service.rebuilding import Rebuilding
 from service.working import Workers
@@ -99,5 +101,7 @@ class Parts:
     jobs: Jobs
     workers: Workers
     rebuilding: Rebuilding
+    exchanges: Exchanges
+    feedback: FeedbackLog
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     pins: Pins = field(default_factory=Pins)

@@ -21,10 +21,21 @@ from indexer.record import Found
 from indexer.search import Search
 from ragtune.errors import ContextLengthExceeded, IncompatibleParts, InvalidRequest, Unavailable
 from ragtune.prompt import Message, Prompt, lead_in, render, rendering_hash
-from ragtune.wire import Answer, CitedPassage, FinishReason, Retrieved, Retrieving, Sampling, Timings, Usage
+from ragtune.wire import (
+    Answer,
+    CitedPassage,
+    FinishReason,
+    GivenPassage,
+    Retrieved,
+    Retrieving,
+    Sampling,
+    Timings,
+    Usage,
+)
 from service.catalog import Configuration
 from service.engine.client import Stream
 from service.engine.messages import Beginning, Finish, Generation, TokenEvent
+from service.given import check_given, given_passages, told
 from service.limits import check_enforceable, check_length, check_size, check_vocabulary
 from service.notes import remarks
 from service.parts import Parts
@@ -39,8 +50,8 @@ class Ask:
     """One prompt, and `count` generations from it.
 
     `prompt_ids` replaces messages where the client sent a raw prompt. Passages for it are searched by `question`, or
-    else by its text, and put before it. `echo` repeats it before the answer, control tokens shown if the client sent
-    `ids` and not text.
+    else by its text, and put before it. `passages` are those the client brings itself, instead of a search. `echo`
+    repeats the prompt before the answer, control tokens shown if the client sent `ids` and not text.
     """
 
     mode: str
@@ -53,6 +64,7 @@ class Ask:
     count: int = 1
     max_tokens: int | None = None
     retrieving: Retrieving = Retrieving()  # noqa: RUF009 - frozen
+    passages: tuple[GivenPassage, ...] | None = None
     deadline: float | None = None
     request_id: str = ""
     namespace: str = field(kw_only=True)  # the tenant's: only its own prompts share a prefix cache
@@ -107,9 +119,8 @@ async def compose(ask: Ask, configuration: Configuration, parts: Parts) -> Compo
     started = time.monotonic()
     _check_raw(ask, configuration, parts)
     check_length(sum(len(message.content) for message in ask.messages), "messages", parts)
-    found, retrieved, retrieval_ms = await _retrieve(ask, configuration, parts)
     budget = ask.retrieving.passage_tokens or parts.settings.passage_tokens
-    passages = choose(found, budget, configuration.template, parts.tokenizer)
+    passages, retrieved, retrieval_ms = await _passages(ask, configuration, budget, parts)
     prompt, own = _prompt(ask, passages, configuration, parts)
     rendering = rendering_hash(configuration.template, parts.tokenizer) if ask.prompt_ids is None else None
     notes = remarks(configuration, rendering)
@@ -356,6 +367,19 @@ def _echo(prepared: Prepared, parts: Parts) -> Piece:
     tokens = prompt_tokens(own, scores, parts.tokenizer, controls=ask.ids)
     prepared.tokens += tokens
     return Piece(prepared.echo, tokens)
+
+
+async def _passages(
+    ask: Ask, configuration: Configuration, budget: int, parts: Parts
+) -> tuple[list[Found], Retrieved | None, float]:
+    """The passages of the prompt, those given or those found, where they are from, and after how many milliseconds."""
+    if ask.passages is None:
+        found, retrieved, retrieval_ms = await _retrieve(ask, configuration, parts)
+        return choose(found, budget, configuration.template, parts.tokenizer), retrieved, retrieval_ms
+    check_given(ask.retrieving, ask.mode, rag=configuration.index is not None)
+    check_length(sum(len(passage.text) for passage in ask.passages), "passages", parts)
+    passages = given_passages(ask.passages, budget, configuration.template, parts.tokenizer)
+    return passages, told(passages, raw=ask.prompt_ids is not None), 0.0
 
 
 async def _retrieve(

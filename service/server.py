@@ -22,6 +22,7 @@ from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.audit import AuditLog
 from ragtune.errors import InvalidRequest, RagtuneError
+from ragtune.feedback import FeedbackLog
 from ragtune.home import announce
 from ragtune.jobs import Jobs
 from ragtune.keys import Keys
@@ -35,6 +36,7 @@ from service.app import create_app
 from service.aside import Aside
 from service.catalog import Catalog
 from service.engine.client import EngineClient
+from service.exchanges import Exchanges
 from service.parts import Parts
 from service.pinning import pin_all
 from service.proving import ProverProcess
@@ -175,6 +177,8 @@ async def _load(settings: Settings, base: BaseModelInfo, gate: Gate) -> Parts:
         jobs=jobs,
         workers=workers,
         rebuilding=Rebuilding(workers),
+        exchanges=Exchanges(settings.feedback_window),
+        feedback=FeedbackLog(database),
     )
     parts.rebuilding.afterwards = partial(collect_versions, parts=parts)
     for name in indexes.versions.names():

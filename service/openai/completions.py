@@ -13,7 +13,7 @@ from service.disconnect import unless_gone
 from service.documented import GENERATING, refusals, streamed
 from service.limits import check_length, check_size
 from service.openai import streaming
-from service.openai.requests import ChatRequest, CompletionRequest
+from service.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
 from service.openai.responses import (
     AssistantMessage,
     ChatChoice,
@@ -28,6 +28,7 @@ from service.openai.responses import (
 )
 from service.parts import Parts
 from service.pipeline import Ask, Prepared, answer_all
+from service.remembering import remember
 
 
 def router(parts: Parts) -> APIRouter:
@@ -99,9 +100,10 @@ def router(parts: Parts) -> APIRouter:
 
 async def _generate(request: Request, asks: list[Ask], parts: Parts) -> tuple[list[Prepared], list[Answer]]:
     generated = await unless_gone(request, answer_all(asks, parts))
-    answers = [answer for _, answer in generated]
+    prepared, answers = [each for each, _ in generated], [answer for _, answer in generated]
     note_answers(request, answers)
-    return [prepared for prepared, _ in generated], answers
+    remember(request, prepared, answers, parts)
+    return prepared, answers
 
 
 def _chat_ask(body: ChatRequest, request: Request) -> Ask:
@@ -113,10 +115,15 @@ def _chat_ask(body: ChatRequest, request: Request) -> Ask:
         count=body.choices,
         max_tokens=body.new_tokens,
         deadline=body.deadline,
-        retrieving=body.ragtune or Retrieving(),
+        retrieving=_retrieving(body),
+        passages=body.ragtune.passages if body.ragtune else None,
         namespace=tenant(request),
         request_id=request_id(request),
     )
+
+
+def _retrieving(body: GenerationRequest) -> Retrieving:
+    return Retrieving.model_validate(body.ragtune.model_dump(exclude={"passages"})) if body.ragtune else Retrieving()
 
 
 def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) -> list[Ask]:
@@ -135,7 +142,8 @@ def _completion_asks(body: CompletionRequest, request: Request, parts: Parts) ->
         count=body.choices,
         max_tokens=16 if body.max_tokens is None else body.max_tokens,  # OpenAI's default on this route
         deadline=body.deadline,
-        retrieving=body.ragtune or Retrieving(),
+        retrieving=_retrieving(body),
+        passages=body.ragtune.passages if body.ragtune else None,
         namespace=tenant(request),
         request_id=request_id(request),
     )

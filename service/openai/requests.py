@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from ragtune.errors import InvalidRequest
 from ragtune.prompt import Message
-from ragtune.wire import Count, Number, Retrieving, Sampling
+from ragtune.wire import Count, Grounding, Number, Sampling
 from service.engine.grammar import ANY_OBJECT
 
 MOST_CHOICES = 128
@@ -253,7 +253,9 @@ class GenerationRequest(BaseModel):
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     deadline: Number | None = Field(default=None, gt=0, description="seconds")
-    ragtune: Retrieving | None = Field(default=None, description="how a mode with rag finds its passages")
+    ragtune: Grounding | None = Field(
+        default=None, description="how a mode with rag finds its passages, or which they are"
+    )
     tools: list[dict[str, Any]] | None = Field(default=None, max_length=1024)
     tool_choice: Any = None
     user: str | None = None

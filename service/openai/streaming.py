@@ -35,6 +35,7 @@ from service.openai.responses import (
 )
 from service.parts import Parts
 from service.pipeline import Ask, Prepared, Said, answer, cancel_all, prepare_all, together
+from service.remembering import remember
 from service.transcript import Piece
 
 _DONE = "data: [DONE]\n\n"
@@ -127,11 +128,16 @@ async def respond(request: Request, asks: Sequence[Ask], chunks: Chunks, parts: 
         cancel_all(prepared)
         await said.aclose()
         raise
-    return EventStream(_events(request, prepared, first, said, chunks), lambda: cancel_all(prepared))
+    return EventStream(_events(request, prepared, first, said, chunks, parts), lambda: cancel_all(prepared))
 
 
 async def _events(
-    request: Request, prepared: Sequence[Prepared], first: Said, rest: AsyncGenerator[Said], chunks: Chunks
+    request: Request,
+    prepared: Sequence[Prepared],
+    first: Said,
+    rest: AsyncGenerator[Said],
+    chunks: Chunks,
+    parts: Parts,
 ) -> AsyncGenerator[str]:
     generation, opened = prepared[0].id, set[int]()
 
@@ -162,6 +168,7 @@ async def _events(
             return
     answers = [answer(each) for each in prepared]
     note_answers(request, answers)
+    remember(request, prepared, answers, parts)
     if chunks.body.include_usage:
         usage = OpenAIUsage.of(answers, chunks.body.choices)
         yield _event(chunks.chunk(generation, []), usage, told=True)

@@ -50,6 +50,12 @@ class SearchRequest(BaseModel):
         allow_inf_nan=False,
         description="a cosine; a BM25 score for lexical, the reranker's where there is one",
     )
+    documents: tuple[str, ...] | None = Field(
+        default=None, max_length=100, description="only passages of the documents with these ids"
+    )
+    without_documents: tuple[str, ...] = Field(
+        default=(), max_length=100, description="no passages of the documents with these ids"
+    )
 
 
 class SearchAnswer(BaseModel):
@@ -111,7 +117,7 @@ def router(parts: Parts) -> APIRouter:
         """The passages that fit a query best, with the score of each leg; a key with a tenant finds its own and shared
         ones."""
         version = parts.indexes.resolve(Ref.parse(name, "index"), param="name")
-        asked = Retrieving(retrieval=body.retrieval, filters=body.filters, min_score=body.min_score)
+        asked = Retrieving.model_validate(body.model_dump(include=set(Retrieving.model_fields) - {"top_k"}))
         check_length(len(body.query), "query", parts)
         search = Search.under(parts.settings, body.query, asked, tenant=tenant(request) or None)
         search = search.model_copy(update={"top_k": body.top_k})

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from starlette.responses import PlainTextResponse, Response
 
 from indexer import building
+from ragtune import evaluation
 from ragtune.errors import IncompatibleParts
 from ragtune.job import SCOPES, Job, JobEvent, Kind, State
 from ragtune.roots import inside
@@ -19,6 +20,7 @@ from service.access import allow, author, needs, tenant
 from service.disconnect import EventStream
 from service.documented import NAMED, events, refusals
 from service.errors import as_event
+from service.evaluating import begin
 from service.parts import Parts
 from service.submitting import submit
 
@@ -145,6 +147,8 @@ async def _resumed(job: Job, parts: Parts, who: str) -> Job:
     if job.kind == training.JOB:
         spec = training.TrainingSpec.model_validate(job.spec)
         return await submit(parts, spec.model_copy(update={"fresh": False}), who, resumes=job.id)
+    if job.kind == evaluation.JOB:
+        return await begin(parts, evaluation.EvaluationSpec.model_validate(job.spec), who, resumes=job.id)
     if job.kind != building.JOB:
         raise IncompatibleParts(f"a {job.kind} cannot be resumed; start it again", param="id")
     build = building.BuildSpec.model_validate(job.spec)

@@ -1,5 +1,7 @@
 """/v1/query and /v1/compare: one question in one mode, or in several at once."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Request
 
 from ragtune.prompt import Message
@@ -10,6 +12,7 @@ from service.border import note_answers, request_id
 from service.disconnect import unless_gone
 from service.documented import GENERATING, refusals
 from service.parts import Parts
+from service.remembering import remember
 
 
 def router(parts: Parts) -> APIRouter:
@@ -19,16 +22,20 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/v1/query", dependencies=[needs("query")], responses=refusals(*GENERATING))
     async def query(body: QueryRequest, request: Request) -> Answer:
         """Answer one question in one mode."""
-        ((_, answer),) = await unless_gone(request, pipeline.answer_all([_ask(body, body.mode, request)], parts))
+        ask = replace(_ask(body, body.mode, request), passages=body.passages)
+        ((prepared, answer),) = await unless_gone(request, pipeline.answer_all([ask], parts))
         note_answers(request, [answer])
+        remember(request, [prepared], [answer], parts)
         return answer
 
     @routes.post("/v1/compare", dependencies=[needs("query")], responses=refusals(*GENERATING))
     async def compare(body: CompareRequest, request: Request) -> CompareResponse:
         """Answer one question in several modes, computed together; if one mode cannot be had, none runs."""
         asks = [_ask(body, mode, request) for mode in body.modes]
-        answers = [answer for _, answer in await unless_gone(request, pipeline.answer_all(asks, parts))]
+        generated = await unless_gone(request, pipeline.answer_all(asks, parts))
+        answers = [answer for _, answer in generated]
         note_answers(request, answers)
+        remember(request, [prepared for prepared, _ in generated], answers, parts)
         return CompareResponse(answers=answers)
 
     return routes

@@ -21,6 +21,7 @@ from adapters.tokenizer import Tokenizer, load_tokenizer
 from indexer.retriever import Retriever
 from indexer.store import Indexes
 from ragtune.audit import AuditLog
+from ragtune.feedback import FeedbackLog
 from ragtune.jobs import Jobs
 from ragtune.keys import Keys
 from ragtune.mode_aliases import ModeAliases
@@ -30,6 +31,7 @@ from ragtune.templates import Templates
 from service.access import Gate
 from service.app import create_app
 from service.catalog import Catalog
+from service.exchanges import Exchanges
 from service.parts import Engine, Parts
 from service.rebuilding import Rebuilding
 from service.working import Workers
@@ -145,6 +147,8 @@ def make_parts(
             jobs=jobs,
             workers=workers,
             rebuilding=Rebuilding(workers),
+            exchanges=Exchanges(changed.feedback_window),
+            feedback=FeedbackLog(database),
         )
 
     return make

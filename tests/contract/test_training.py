@@ -28,6 +28,7 @@ from indexer.store import Indexes
 from ragtune.audit import AuditLog
 from ragtune.errors import RefusedArtifact, UnknownName
 from ragtune.examples import Example
+from ragtune.feedback import FeedbackLog
 from ragtune.jobs import Jobs
 from ragtune.keys import Keys
 from ragtune.mode_aliases import ModeAliases
@@ -40,6 +41,7 @@ from ragtune.versions import Versions
 from ragtune.wire import Sampling
 from service.access import Gate
 from service.catalog import Catalog
+from service.exchanges import Exchanges
 from service.parts import Parts
 from service.pipeline import Ask, prepare_all
 from service.rebuilding import Rebuilding
@@ -187,7 +189,7 @@ async def test_prompts_of_training_are_those_the_service_sends_to_its_engine(
     stores = (adapters, indexes, templates)
     jobs = Jobs(database, settings.home)
     workers = Workers(jobs, settings.home)
-    beside = (jobs, workers, Rebuilding(workers))
+    beside = (jobs, workers, Rebuilding(workers), Exchanges(0), FeedbackLog(database))
     parts = Parts(settings, base, tokenizer, *stores, catalog, retriever, engine, preparer, gate, audit, *beside)
 
     asked = [Example(id=letter, query=f"{letter}{letter}?", answers=("x",)) for letter in "abf"]

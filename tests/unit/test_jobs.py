@@ -365,7 +365,7 @@ def test_a_home_whose_jobs_were_written_by_an_older_ragtune_gets_the_tables(tmp_
     path = tmp_path / "old" / "ragtune.db"
     old = Database(path)
     with old.write() as connection:
-        for table in ("job", "job_event", "document", "document_text", "source", "hidden"):
+        for table in ("job", "job_event", "document", "document_text", "source", "hidden", "feedback"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("PRAGMA user_version = 4"))
     old.close()

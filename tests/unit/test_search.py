@@ -162,6 +162,63 @@ def test_nobody_ever_gets_what_is_not_theirs_or_is_hidden(
         assert len(found) == min(top_k, len(wanted))
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    contents=contents,
+    query=words,
+    tenant=st.none() | tenants,
+    top_k=st.integers(1, 40),
+    only=st.none() | st.sets(st.integers(0, 9), max_size=4),
+    never=st.sets(st.integers(0, 9), max_size=4),
+    gone=st.sets(st.integers(0, 7), max_size=2),
+)
+def test_a_search_in_named_documents_ranks_as_if_there_were_no_others(
+    tmp_path_factory: pytest.TempPathFactory,
+    contents: list[tuple[str, int, list[str]]],
+    query: str,
+    tenant: str | None,
+    top_k: int,
+    only: set[int] | None,
+    never: set[int],
+    gone: set[int],
+) -> None:
+    """Against brute force: all that may be seen of the same search, cut down to the named documents afterwards."""
+    documents = [document(f"d{i}", owner, kind=kind) for i, (owner, kind, _) in enumerate(contents)]
+    folder = tmp_path_factory.mktemp("named") / "index"
+    version = index_of(folder, *zip(documents, [texts for _, _, texts in contents], strict=True))
+    hidden = Hidden({(documents[i].tenant, f"d{i}"): 0 for i in gone if i < len(documents)})
+    asked = {"query": query, "tenant": tenant, "filters": {"kind": (0, 1)}}
+    named = {
+        "documents": None if only is None else tuple(f"d{i}" for i in sorted(only)),  # some of them are unknown
+        "without_documents": tuple(f"d{i}" for i in sorted(never)),
+    }
+    for method in METHODS:
+        everything = ask(version, hidden, method=method, **asked)
+        wanted = [
+            passage
+            for passage in everything
+            if (only is None or int(passage.document[1:]) in only) and int(passage.document[1:]) not in never
+        ]
+        found = ask(version, hidden, method=method, **asked, **named, top_k=top_k)
+        assert {passage.id for passage in found} <= {passage.id for passage in wanted}
+        assert len(found) == min(top_k, len(wanted))
+        if method != "hybrid":  # fused ranks count only those that are looked at
+            assert ids(found) == ids(wanted)[:top_k]
+
+
+@every_method
+def test_an_id_is_that_of_every_tenant_who_has_it_and_none_for_a_tenant_who_may_not_see_it(
+    shared: Version[IndexManifest], method: Method
+) -> None:
+    assert len(ask(shared, method=method, documents=("menu",))) == 5
+    assert {p.tenant for p in ask(shared, method=method, documents=("menu",), tenant="ada")} == {"ada"}
+    assert ask(shared, method=method, documents=("menu",), tenant="eve") == []
+    assert ids(ask(shared, method=method, without_documents=("menu", "unknown"))) == ["/notes/0"]
+    assert ask(shared, method=method, documents=("unknown",)) == ask(shared, method=method, documents=()) == []
+    assert ask(shared, method=method, documents=("notes",), without_documents=("notes",)) == []
+    assert len(ask(shared, method=method, documents=("menu",), filters={"year": 2025}, top_k=2)) == 2
+
+
 @every_method
 @pytest.mark.parametrize(
     ("filters", "count"),

@@ -1,0 +1,45 @@
+"""What is wrong with a suite, told before there is a job: `python -m eval.check`, ToCheck in, Checked out, as JSON.
+
+The service runs it so, as it knows nothing of suites.
+"""
+
+import sys
+from pathlib import Path
+
+from eval.confined import check_confined
+from eval.run import plan
+from eval.suite import Suite, parse_suite
+from ragtune.errors import InvalidRequest, RagtuneError, RefusedArtifact
+from ragtune.evaluation import Checked, Refusal, ToCheck
+
+
+def check(asked: ToCheck) -> Checked:
+    """The suite read as its evaluation will read it, files included. Never raises an error of the tree."""
+    try:
+        suite = _parsed(asked)
+        check_confined(suite, map(Path, asked.roots))
+        return Checked(modes=_modes(suite), questions=len(plan(suite).all))
+    except RagtuneError as error:
+        return Checked(refusal=Refusal(code=error.code, message=error.message, param=error.param))
+
+
+def _parsed(asked: ToCheck) -> Suite:
+    try:
+        return parse_suite(asked.suite)
+    except RefusedArtifact as error:  # here it is no file, but the request
+        raise InvalidRequest(error.message, param=error.param) from error
+
+
+def _modes(suite: Suite) -> dict[str, str]:
+    """Those of this service, which a judge may be, too. Raises InvalidRequest for an arm without one."""
+    modes = {"judge.model": suite.judge.model} if suite.judge else {}
+    for place, arm in enumerate(suite.arms):
+        field = f"arms.{place}.mode"
+        if arm.mode is None:
+            raise InvalidRequest(f"{field}: name a mode, as in {{'mode': 'rag'}}", param=field)
+        modes[field] = arm.mode
+    return modes
+
+
+if __name__ == "__main__":
+    sys.stdout.write(check(ToCheck.model_validate_json(sys.stdin.buffer.read())).model_dump_json())
