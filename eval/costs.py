@@ -91,8 +91,8 @@ def cost(suite: Suite, arm: Arm, sample: Sample, alone: Sequence[Alone]) -> Cost
     return Cost(
         first_alone=latency([each.first_token_ms for each in alone]),
         whole_alone=latency([each.total_ms for each in alone]),
-        first_loaded=latency([reply.timings.first_token_ms for reply in sample.fresh]),
-        whole_loaded=latency([reply.timings.total_ms for reply in sample.fresh]),
+        first_loaded=latency([reply.timings.first_token_ms for reply in sample.loaded]),
+        whole_loaded=latency([reply.timings.total_ms for reply in sample.loaded]),
         prompt_tokens=prompt,
         cached_tokens=_mean(usage.cached_tokens for usage in usages),
         completion_tokens=completion,

@@ -19,6 +19,8 @@ def notes(report: Report) -> list[str]:
         *_retrieval(report),
         *_versions(report),
         *_leaks(report),
+        *_known(report),
+        *_not_asked(report),
         *_left_out(report),
     ]
 
@@ -134,6 +136,21 @@ def _versions(report: Report) -> list[str]:
 def _leaks(report: Report) -> list[str]:
     found = [f"{len(examples)} of {task}" for task, examples in report.header.leaks.items() if examples]
     return [f"Beware: questions that stand in the training files, too: {', '.join(found)}."] if found else []
+
+
+def _known(report: Report) -> list[str]:
+    """How much of what is asked the knowledge base can tell at most."""
+    return [
+        f"An accepted answer stands in the index {index} for at least {100 * share:.0f} % of the questions of {task}."
+        for index, tasks in report.header.known.items()
+        for task, share in tasks.items()
+    ]
+
+
+def _not_asked(report: Report) -> list[str]:
+    """Questions that a control could not be asked."""
+    told = [f"{arm}: {count}" for arm, count in report.header.left_out.items() if count]
+    return [f"Not asked, as the example names nothing that holds the answer: {', '.join(told)}."] if told else []
 
 
 def _left_out(report: Report) -> list[str]:

@@ -29,9 +29,10 @@ class Sample:
         return [item.reply for item in self.items if item.reply is not None]
 
     @property
-    def fresh(self) -> list[Reply]:
-        """What was answered in this run; a reply taken over from another run has that run's timings."""
-        return [item.reply for item in self.items if item.reply is not None and not item.reused]
+    def loaded(self) -> list[Reply]:
+        """What was answered in this run beside others: what its timings under load are of."""
+        items = (item for item in self.items if not item.alone and not item.reused)
+        return [item.reply for item in items if item.reply is not None]
 
     @property
     def failed(self) -> int:

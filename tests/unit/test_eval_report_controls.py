@@ -6,6 +6,7 @@ import pytest
 
 from eval.gates import gates
 from eval.ladder import formats, ladders
+from eval.notes import notes
 from eval.report import report
 from eval.runfile import Header, Item, Reply, Run, Trained
 from eval.sample import Samples
@@ -157,3 +158,18 @@ def test_a_gate_on_what_is_unknown_or_was_not_measured_fails(fields: dict[str, A
     made = suite([{"mode": "base"}]).model_copy(update={"gates": (Gate.model_validate(gate(**fields)),)})
     (found,) = gates(made, Samples([item("base", 0, 1.0)]))
     assert not found.passed and found.reason is not None and found.reason.startswith(reason)
+
+
+def test_times_of_requests_that_ran_alone_or_in_an_earlier_run_are_not_of_the_load() -> None:
+    items = [item("rag", 0, 1.0), item("rag", 1, 1.0, alone=True), item("rag", 2, 1.0, reused=True)]
+    (arm,) = report(run_of([{"mode": "rag"}], items)).arms
+    assert arm.cost.first_loaded is not None and arm.cost.first_loaded.n == 1
+    assert arm.cost.prompt_tokens == 10
+
+
+def test_the_notes_say_what_was_not_asked_and_how_much_the_knowledge_base_can_tell() -> None:
+    run = run_of([{"mode": "rag"}], [item("rag", 0, 1.0)])
+    header = run.header.model_copy(update={"left_out": {"gold": 3}, "known": {"handbook": {"k": 0.9}}})
+    told = notes(report(Run(header, run.items)))
+    assert "Not asked, as the example names nothing that holds the answer: gold: 3." in told
+    assert "An accepted answer stands in the index handbook for at least 90 % of the questions of k." in told
