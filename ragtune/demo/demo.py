@@ -17,13 +17,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 from ragtune.demo.company import SEED, write_company
-from ragtune.demo.stages import Done, Stages, fingerprint, print_bill
 from ragtune.errors import RagtuneError, UnknownName
 from ragtune.examples import read_examples
 from ragtune.mode import Ref
 from ragtune.settings import PREFIX, Settings
+from ragtune.stages import Done, Stages, fingerprint, print_bill
 from ragtune.store import Database
 from ragtune.terminal import results, say
 from ragtune.versions import Versions

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 from ragtune.demo.demo import Demo
 from ragtune.errors import RagtuneError
 from ragtune.store import Database
