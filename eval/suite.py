@@ -35,7 +35,6 @@ from ragtune.errors import InvalidRequest, RefusedArtifact, UnknownName
 from ragtune.examples import Example, read_examples
 from ragtune.mode import Mode
 
-
 Context = Literal["none", "retrieved", "gold", "gold+distractors", "wrong"]
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from ragtune.commands import Commands
-from ragtune.stages import Stages, fingerprint, print_bill
 from ragtune.errors import DeadlineExceeded, RagtuneError, Unavailable
+from ragtune.stages import Stages, fingerprint, print_bill
 
 PROGRAM = """
 import http.server, os, subprocess, sys, time
