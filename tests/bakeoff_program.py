@@ -15,18 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from ragtune.home import announce
-from ragtune.store import Database
-from ragtune.versions import Versions
 
 HOME = Path(os.environ["RAGTUNE_HOME"])
 FOLDER = HOME.parent
-
-
-class Empty(BaseModel):
-    """A manifest."""
 
 
 def names(variable: str) -> list[str]:
@@ -36,6 +28,14 @@ def names(variable: str) -> list[str]:
 
 def publish(kind: str, name: str) -> None:
     """A new version, with nothing in it."""
+    from pydantic import BaseModel  # here, as most commands do without
+
+    from ragtune.store import Database
+    from ragtune.versions import Versions
+
+    class Empty(BaseModel):
+        """A manifest."""
+
     versions = Versions(HOME, Database(HOME / "ragtune.db"), kind, Empty)
     with versions.staging() as staged:
         versions.publish(name, staged, Empty())

@@ -43,8 +43,9 @@ from ragtune.commands import Commands
 
 work, program = Path(sys.argv[1]), sys.argv[2]
 place = Workplace(Files(work / "out"), Commands(os.environ, [sys.executable, program]))
+tasks = read_tasks([work / "train.jsonl"], [work / "heldout.jsonl"])
 with told_how_to_go_on():
-    Bakeoff("b", place, work / "docs", "docs", read_tasks([work / "train.jsonl"], [work / "heldout.jsonl"]), 1800, None, ("lora",)).run()
+    Bakeoff("b", place, work / "docs", "docs", tasks, 1800, None, ("lora",)).run()
 """
 
 
@@ -105,15 +106,17 @@ def test_the_suite_it_leaves_can_be_run_again(work: Path) -> None:
 
 
 def test_adapters_are_trained_on_passages_only_where_the_index_answers(work: Path) -> None:
-    run_of(work, techniques=("lora",)).run()
+    run_of(work).run()
     recipe = tomllib.loads((work / "out" / "recipes" / "facts-lora.toml").read_text())
     assert recipe["index"] == "docs" and recipe["heldout"] == "../heldout-facts.jsonl"
-    run_of(work, techniques=("lora",), SERVED="").run()
+    other = run_of(work, SERVED="")
+    other.place.files.start_over()
+    other.run()
     assert "index" not in tomllib.loads((work / "out" / "recipes" / "facts-lora.toml").read_text())
 
 
 def test_two_learning_rates_are_tried_where_the_budget_allows(work: Path) -> None:
-    run_of(work, techniques=("lora",)).run()
+    run_of(work).run()
     line = next(line for line in (work / "out" / "asked").read_text().splitlines() if line.startswith("train"))
     assert line.endswith("--search 0.0005,0.002")
 
@@ -183,7 +186,7 @@ def test_an_evaluation_that_failed_goes_on_with_the_same_suite(work: Path) -> No
 
 
 def test_best_is_set_if_wanted_and_otherwise_only_shown(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run = run_of(work, techniques=("lora",))
+    run = run_of(work)
     outcome = run.run()
     asked(work)
     assert not offer_best(run.place, outcome, yes=False, ask=False)
