@@ -22,7 +22,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from adapters.base_model import locate_base_model
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 from ragtune.demo.company import write_company
 from ragtune.settings import Settings
 from ragtune.terminal import say

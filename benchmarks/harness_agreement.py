@@ -29,7 +29,7 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapters.base_model import locate_base_model
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 from ragtune.demo.facts import PRODUCT, Fact
 from ragtune.demo.names import Names
 from ragtune.settings import Settings

@@ -27,7 +27,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from adapters.base_model import locate_base_model
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 from ragtune.settings import Settings
 
 SLOTS, PERIOD, TOKENS, MARGIN = 16, 7.5, 96, 1e-3

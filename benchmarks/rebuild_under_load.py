@@ -24,7 +24,7 @@ from pathlib import Path
 
 import httpx
 
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 
 INDEX, REBUILDS, CHANGED, TOP_K = "handbook", 3, 10, 8
 WORDS = ("valve", "filter", "harbour", "ledger", "copper", "winter", "signal", "orchard", "engine", "garden", "ticket")

@@ -12,7 +12,7 @@ import os
 import random
 from pathlib import Path
 
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 from ragtune.examples import Example
 
 SEED, TRAIN_ARTICLES, TRAIN, ASKED = 7, 24, 480, 500

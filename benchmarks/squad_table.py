@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from ragtune import demo
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 from ragtune.examples import Example
 from ragtune.terminal import say
 

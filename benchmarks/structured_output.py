@@ -26,7 +26,7 @@ import httpx
 from json_schemas import CASES, Case, Schema
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 
 ROWS = 16  # of each kind
 OTHERS_TOKENS = 40  # a neighbour begins anew this often, so that reading its schema is part of the price

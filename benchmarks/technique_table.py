@@ -19,7 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from adapters.recipe import METHODS
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 from ragtune.demo.company import write_company
 from ragtune.examples import Example
 from ragtune.terminal import say

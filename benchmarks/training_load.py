@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx
 
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 
 MODES = ("base", "asked-lora") * 2
 WORDS = ("valve", "filter", "harbour", "ledger", "copper", "winter", "signal", "orchard", "engine", "garden", "ticket")

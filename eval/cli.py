@@ -25,7 +25,7 @@ from eval.table import Table
 from eval.tables import differences, gate_table
 from eval.telling import telling
 from eval.watching import watching
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 from ragtune.errors import Unavailable
 from ragtune.home import live
 from ragtune.remote import Target, target

@@ -19,7 +19,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 
 FILE = Path(__file__).parents[1] / "docs" / "guides" / "when-something-is-wrong.md"
 HEAD = """# When something is wrong

@@ -1,11 +1,10 @@
-"""`ragtune demo`: the main job from nothing to a table of every mode."""
+"""`ragtune demo`: the main job from nothing to a verdict on every technique."""
 
-import signal
-import sys
 from pathlib import Path
 
 import click
 
+from ragtune.bakeoff.interruption import told_how_to_go_on
 from ragtune.demo.demo import Demo
 from ragtune.terminal import print_json
 
@@ -24,7 +23,7 @@ from ragtune.terminal import print_json
     "--json", "as_json", is_flag=True, help="Print the results as one JSON document; the rest goes to stderr."
 )
 def demo(folder: Path, fresh: bool, keep_serving: bool, as_json: bool) -> None:
-    """Index an invented company, train three adapters, serve, and compare every mode.
+    """Index an invented company, train three techniques for two tasks, serve, and say which is worth it.
 
     Uses nothing but ragtune's own commands, and shows each. What an earlier run did with the same inputs is not done
     again; after changing ragtune itself, use --fresh.
@@ -33,11 +32,11 @@ def demo(folder: Path, fresh: bool, keep_serving: bool, as_json: bool) -> None:
     Example:
       ragtune demo --folder .demo
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that the server is stopped
     run = Demo.at(folder, results_to_stderr=as_json)
     if fresh:
         run.start_over()
-    outcome = run.run()
+    with told_how_to_go_on():
+        outcome = run.run()
     if as_json:
         print_json(outcome)
     else:

@@ -1,7 +1,6 @@
 """The demo as a whole: which commands it runs, what it does not do again, and what it refuses.
 
-The program here stands in the place of `ragtune`: it notes what it is asked, publishes versions as the real commands
-do, and announces itself when it serves.
+The program here stands in the place of `ragtune` (tests/bakeoff_program.py).
 """
 
 import json
@@ -12,56 +11,18 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from ragtune.demo.commands import Commands
+from eval.suite import read_suite
+from ragtune.bakeoff.files import Files
+from ragtune.bakeoff.workplace import Workplace
+from ragtune.commands import Commands
 from ragtune.demo.demo import Demo
 from ragtune.errors import RagtuneError
 from ragtune.store import Database
 from ragtune.versions import Versions
 
-PROGRAM = """
-import http.server, json, os, sys
-from pathlib import Path
-from pydantic import BaseModel
-from ragtune.home import announce
-from ragtune.store import Database
-from ragtune.versions import Versions
-
-home, asked = Path(os.environ["RAGTUNE_HOME"]), sys.argv[1:]
-with (home.parent / "asked").open("a") as log:
-    print(*asked[:3], file=log)
-
-class Empty(BaseModel):
-    pass
-
-def publish(kind, name):
-    versions = Versions(home, Database(home / "ragtune.db"), kind, Empty)
-    with versions.staging() as staged:
-        versions.publish(name, staged, Empty())
-
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-
-if asked == ["serve", "--port", "0"]:
-    server = http.server.HTTPServer(("127.0.0.1", 0), Ready)
-    with announce(home, f"http://127.0.0.1:{server.server_port}"):
-        server.serve_forever()
-elif asked[:2] == ["template", "add"]:
-    publish("template", asked[2])
-elif asked[:2] == ["index", "build"]:
-    publish("index", asked[asked.index("--name") + 1])
-elif asked[0] == "train":
-    if Path(asked[1]).stem == os.environ.get("BROKEN"):
-        sys.exit("error: the reason")
-    publish("adapter", Path(asked[1]).stem)
-elif asked[:2] == ["eval", "run"]:
-    Path(asked[asked.index("--out") + 1]).mkdir(exist_ok=True)
-    print(json.dumps({"report": "of the run"}))
-elif asked[:2] == ["eval", "report"]:
-    print("the table")
-"""
-TRAININGS = ["knowledge-lora", "extraction-lora", "concise-prompt"]
+PROGRAM = Path(__file__).parents[1] / "bakeoff_program.py"
+ADAPTERS = [f"{task}-{name}" for name in ("lora", "soft-prompt", "partial") for task in ("knowledge", "extraction")]
+ASKING = ["serve --port", "eval run", "eval report"]
 
 
 class Anything(BaseModel):
@@ -74,10 +35,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def demo(folder: Path, **changes: str) -> Demo:
-    program = folder.parent / "program.py"
-    program.write_text(PROGRAM)
-    environ = {**os.environ, "RAGTUNE_HOME": str(folder / "home"), "RAGTUNE_TOP_K": "2", **changes}
-    return Demo(folder, Commands(environ, [sys.executable, str(program)]))
+    chosen = "knowledge=knowledge-lora+rag,extraction=extraction-lora"
+    own = {"RAGTUNE_HOME": str(folder / "home"), "SERVED": "knowledge", "CHOSEN": chosen}
+    environ = {**os.environ, "RAGTUNE_TOP_K": "2", **own, **changes}
+    return Demo(Workplace(Files(folder, "demo.json"), Commands(environ, [sys.executable, str(PROGRAM)])))
 
 
 def asked(folder: Path) -> list[str]:
@@ -93,12 +54,26 @@ def test_the_first_run_does_everything_with_ragtunes_own_commands_and_shows_it(
 ) -> None:
     run = demo(folder)
     run.show(run.run())
-    whole = ["template add"] * 4 + ["index build", *TRAININGS, "serve --port", "eval run", "eval report"]
-    assert asked(folder) == whole
+    before = ["index build", "serve --port", *["template add"] * 3]
+    assert asked(folder) == [*before, *ADAPTERS, *ASKING, "eval report"]
     out, err = capfd.readouterr()
-    assert "the table" in out and "Where the time went" in out
-    assert f"RAGTUNE_HOME={folder}/home" in out
-    assert "1/7" in err and "7/7" in err and "$ ragtune index build" in err
+    assert out.index("Take knowledge-lora+rag.") < out.index("the table") < out.index("Where the time went")
+    assert f"RAGTUNE_HOME={folder}/home RAGTUNE_TOP_K=2" in out
+    assert "ragtune mode alias best-knowledge knowledge-lora@1+rag" in out
+    assert "report.html" in out and "ragtune bakeoff --docs" in out
+    assert "1/11" in err and "11/11" in err and "$ ragtune index build" in err
+
+
+def test_every_technique_is_asked_on_both_tasks_and_the_suite_is_one_the_evaluator_takes(folder: Path) -> None:
+    demo(folder).run()
+    suite = read_suite(folder / "suite.toml")
+    for task in ("knowledge", "extraction"):
+        wanted = {"base", "rag"} | {f"{task}-{name}{rag}" for name in ("lora", "soft-prompt") for rag in ("", "+rag")}
+        wanted |= {f"{task}-partial"}
+        names = {arm.name for arm in suite.arms if task in {t.name for t in suite.asked(arm)}}
+        assert wanted <= names
+        assert any(name.startswith("prompt:") and name.endswith("+rag") for name in names)
+    assert {arm.context for arm in suite.arms} == {"retrieved", "none", "gold", "gold+distractors", "wrong"}
 
 
 def test_the_second_run_does_nothing_again_and_shows_the_same(folder: Path) -> None:
@@ -106,7 +81,7 @@ def test_the_second_run_does_nothing_again_and_shows_the_same(folder: Path) -> N
     asked(folder)
     second = demo(folder).run()
     assert asked(folder) == []
-    assert second.evaluation == first.evaluation == {"report": "of the run"}
+    assert second.evaluation == first.evaluation
     assert all(done.again for done in second.stages.values())
     assert {name: done.result for name, done in second.stages.items()} == {
         name: done.result for name, done in first.stages.items()
@@ -118,7 +93,7 @@ def test_an_adapter_that_is_gone_is_trained_again_and_everything_asked_again(fol
     Versions(folder / "home", Database(folder / "home" / "ragtune.db"), "adapter", Anything).delete("extraction-lora")
     asked(folder)
     outcome = demo(folder).run()
-    assert asked(folder) == ["extraction-lora", "serve --port", "eval run"]
+    assert asked(folder) == ["extraction-lora", *ASKING]
     assert "extraction-lora@2" in [done.result for done in outcome.stages.values()]
 
 
@@ -126,18 +101,7 @@ def test_another_setting_of_the_users_makes_it_all_anew(folder: Path) -> None:
     demo(folder).run()
     asked(folder)
     demo(folder, RAGTUNE_PASSAGE_TOKENS="120").run()
-    assert set(TRAININGS) <= set(asked(folder))
-
-
-def test_a_training_that_fails_is_named_and_what_was_done_before_is_kept(
-    folder: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(RagtuneError, match=r"`ragtune train .*extraction-lora.toml` failed"):
-        demo(folder, BROKEN="extraction-lora").run()
-    assert "the reason" in capfd.readouterr().err
-    asked(folder)
-    demo(folder).run()
-    assert asked(folder) == ["extraction-lora", "concise-prompt", "serve --port", "eval run"]
+    assert set(ADAPTERS) <= set(asked(folder))
 
 
 def test_starting_over_deletes_a_demo_and_nothing_else(folder: Path, tmp_path: Path) -> None:
@@ -154,5 +118,5 @@ def test_starting_over_deletes_a_demo_and_nothing_else(folder: Path, tmp_path: P
 
 def test_the_outcome_is_one_json_document(folder: Path) -> None:
     document = json.loads(demo(folder).run().model_dump_json())
-    assert set(document) == {"folder", "stages", "evaluation"}
-    assert len(document["stages"]) == 7
+    assert {"folder", "stages", "evaluation", "plan", "failed", "best", "page"} == set(document)
+    assert len(document["stages"]) == 11

@@ -1,4 +1,4 @@
-"""The demo's commands and stages: nothing is done twice, and nothing outlives it.
+"""Ragtune's own commands and the stages made of them: nothing is done twice, and nothing outlives the caller.
 
 The program here is a small script in the place of `ragtune`: it answers /readyz when it serves, says what it was asked
 when it runs, and fails when told to.
@@ -15,18 +15,21 @@ from pathlib import Path
 
 import pytest
 
-from ragtune.demo.commands import Commands
-from ragtune.demo.stages import Stages, fingerprint, print_bill
-from ragtune.errors import RagtuneError, Unavailable
+from ragtune.commands import Commands
+from ragtune.errors import DeadlineExceeded, RagtuneError, Unavailable
+from ragtune.stages import Stages, fingerprint, print_bill
 
 PROGRAM = """
-import http.server, os, subprocess, sys
+import http.server, os, subprocess, sys, time
 from pathlib import Path
 from ragtune.home import announce
 
 if sys.argv[1] == "fail":
     print("the reason", file=sys.stderr)
     sys.exit(3)
+if sys.argv[1] == "hang":
+    Path(os.environ["RAGTUNE_HOME"], "pids").write_text(str(os.getpid()))
+    time.sleep(60)
 if sys.argv[1] != "serve":
     print(*sys.argv[1:], os.environ["RAGTUNE_HOME"])
     sys.exit()
@@ -48,7 +51,7 @@ with announce(Path(os.environ["RAGTUNE_HOME"]), f"http://127.0.0.1:{server.serve
 SERVE_AND_WAIT = """
 import os, signal, sys, time
 from pathlib import Path
-from ragtune.demo.commands import Commands
+from ragtune.commands import Commands
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with Commands(os.environ, [sys.executable, sys.argv[1]]).serve(Path(sys.argv[2])) as url:
     print(url, flush=True)
@@ -107,7 +110,7 @@ def test_a_command_prints_to_stderr_where_stdout_is_kept_for_json(
     program: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
     script = (
-        "import os, sys; from ragtune.demo.commands import Commands;"
+        "import os, sys; from ragtune.commands import Commands;"
         f"Commands(os.environ, [sys.executable, {str(program)!r}], results_to_stderr=True).run('index')"
     )
     done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
@@ -120,6 +123,12 @@ def test_a_command_that_fails_is_named_and_its_own_words_are_shown(
     with pytest.raises(RagtuneError, match="`ragtune fail now` failed with exit code 3"):
         commands.run("fail", "now")
     assert capfd.readouterr().err == "the reason\n"
+
+
+def test_a_command_that_takes_longer_than_it_may_is_ended(commands: Commands, pids: Path) -> None:
+    with pytest.raises(DeadlineExceeded, match="`ragtune hang` was not done after 2 s and was ended"):
+        commands.run("hang", limit=2)
+    assert all_gone(pids)
 
 
 def test_a_server_answers_while_the_context_is_open_and_leaves_no_process(

@@ -1,4 +1,4 @@
-"""The stages of the demo: what was done with which inputs, how long it took, and what need not be done again.
+"""Stages of a longer work: what was done with which inputs, how long it took, and what need not be done again.
 
 The record is a small JSON file. A stage is up to date when its inputs hash as they did and its result is still there.
 """
@@ -33,10 +33,11 @@ class Record(BaseModel):
 class Stages:
     """Runs named stages once per inputs, with a header each, and keeps the bill."""
 
-    def __init__(self, file: Path, total: int) -> None:
-        """`total` is the number of stages to come, for the headers."""
+    def __init__(self, file: Path, total: int | None) -> None:
+        """`total` is the number of stages to come, for the headers; None until it is known and set."""
         self._file = file
-        self._total = total
+        self.total = total
+        self._begun = 0
         self._began = time.monotonic()
         self._earlier = _read(file).stages
         self.bill: dict[str, Done] = {}
@@ -61,8 +62,16 @@ class Stages:
 
     def header(self, name: str) -> None:
         """Announce a stage, with the time since the start."""
+        self._begun += 1
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-        say(f"\n── {len(self.bill) + 1}/{self._total} {name} ── {minutes}:{seconds:02d} since the start")
+        number = f"{self._begun}/{self.total}" if self.total else str(self._begun)
+        say(f"\n── {number} {name} ── {minutes}:{seconds:02d} since the start")
+
+    @property
+    def spent(self) -> float:
+        """Seconds so far: since the start, and what was found up to date took when it was done."""
+        earlier = sum(done.seconds for done in self.bill.values() if done.again)
+        return earlier + time.monotonic() - self._began
 
     def _keep(self, name: str, done: Done) -> None:
         self.bill[name] = done

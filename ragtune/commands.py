@@ -1,6 +1,6 @@
-"""Running ragtune's own commands, and a server beside them, so that nothing outlives the demo.
+"""Running ragtune's own commands, and a server beside them, so that nothing outlives the caller.
 
-Every command runs in a session of its own: an interrupt reaches the demo alone, which then ends what it started and
+Every command runs in a session of its own: an interrupt reaches the caller alone, which then ends what it started and
 says so, instead of every process dying at once with words of its own.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from ragtune.errors import RagtuneError, Unavailable
+from ragtune.errors import DeadlineExceeded, RagtuneError, Unavailable
 from ragtune.home import live
 from ragtune.terminal import say
 
@@ -34,15 +34,20 @@ class Commands:
     program: Sequence[str] = RAGTUNE
     results_to_stderr: bool = False  # where stdout is kept for one JSON document
 
-    def run(self, *arguments: str, results: Path | None = None) -> None:
+    def run(self, *arguments: str, results: Path | None = None, limit: float | None = None) -> None:
         """Run one command to its end; its results go into the file `results`, else where ours go.
 
-        Raises RagtuneError if it fails.
+        Raises RagtuneError if it fails, and DeadlineExceeded if it took longer than `limit` seconds and was ended.
         """
         with ExitStack() as opened:
             stdout = opened.enter_context(results.open("w", encoding="utf-8")) if results else None
             shown = sys.stderr if self.results_to_stderr else None
-            code = opened.enter_context(self._started(arguments, stdout=stdout or shown)).wait()
+            process = opened.enter_context(self._started(arguments, stdout=stdout or shown))
+            try:
+                code = process.wait(limit)
+            except subprocess.TimeoutExpired as error:
+                words = f"`ragtune {' '.join(arguments)}`"
+                raise DeadlineExceeded(f"{words} was not done after {error.timeout:.0f} s and was ended") from error
         if code != 0:
             raise RagtuneError(f"`ragtune {' '.join(arguments)}` failed with exit code {code}; its output is above")
 

@@ -1,0 +1,262 @@
+"""What is done in a budget of time. Plain arithmetic: the same measurements give the same plan.
+
+The least is planned first (one training a task, few questions), then as much as fits is added in the order of WISHES,
+which is that of usefulness. Every technique gets the same number of steps, whatever that comes to.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from ragtune.bakeoff.arms import Arm, Trained, arms
+from ragtune.bakeoff.probe import Probe
+from ragtune.bakeoff.task import Task
+from ragtune.bakeoff.technique import DEFAULT, TECHNIQUES, Technique
+from ragtune.errors import InvalidRequest
+
+LEAST_ITEMS = 30
+ALONE = 4  # questions of each arm asked one at a time
+_ROWS = 3  # examples of a batch, about
+_PACE = 0.5  # tokens a second of training a LoRA, over those of the service: 290 over 680 where it was measured
+_AROUND = 18.0  # seconds of every training beside its steps: loading, checking, trying on the engine, publishing
+_VALIDATION = 2 * 16 / 3  # examples looked at, as trained ones: forward is a third of the work
+_START = 15.0  # seconds until a service answers
+_ALONE_PACE = 12.0  # a request alone takes so many times its share of a full batch
+_FEW_WORDS = "fewer where an arm was not made for it"
+_TRIED = 8  # steps of each rate that is tried, or a quarter of the training's
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Effort(_Frozen):
+    """How much is done: the `steps` of every training, the `items` of a task asked of an arm, learning `rates` tried,
+    the `techniques`, and whether a LoRA and a soft prompt are asked together."""
+
+    steps: int = 24
+    items: int = LEAST_ITEMS
+    rates: int = 1
+    techniques: tuple[str, ...] = DEFAULT
+    combined: bool = False
+
+
+class Training(_Frozen):
+    """One training to come: its adapter, and the seconds it is expected to take."""
+
+    task: str
+    technique: str
+    batch_tokens: int
+    passages: bool
+    seconds: float
+
+    @property
+    def adapter(self) -> str:
+        """What it makes."""
+        return TECHNIQUES[self.technique].adapter(self.task)
+
+
+class LeftOut(_Frozen):
+    """What is not done, and why."""
+
+    what: str
+    why: str
+
+
+class Plan(_Frozen):
+    """All that is to come. Seconds are expected ones; `left_out` says what is not done."""
+
+    effort: Effort
+    trainings: tuple[Training, ...]
+    evaluation: float
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """In all."""
+        return sum(training.seconds for training in self.trainings) + self.evaluation
+
+    def without(self, training: Training, why: str) -> "Plan":
+        """The same, one training left out."""
+        kept = tuple(other for other in self.trainings if other != training)
+        out = (*self.left_out, LeftOut(what=f"{training.technique} for {training.task}", why=why))
+        return self.model_copy(update={"trainings": kept, "left_out": out})
+
+
+_Wish = Callable[[Effort], Effort]
+
+
+def _set(**changes: object) -> _Wish:
+    return lambda effort: effort.model_copy(update=changes)
+
+
+WISHES: tuple[_Wish, ...] = (
+    _set(steps=32),
+    _set(items=40),
+    _set(steps=48),
+    _set(items=60),
+    _set(steps=64),
+    _set(items=100),
+    _set(rates=2),
+)
+"""In the order of usefulness; then come further techniques, one after the other, and then still more of the same."""
+_MORE: tuple[_Wish, ...] = (_set(combined=True), _set(steps=96), _set(items=150), _set(steps=128), _set(steps=192))
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """How long things take, from what the probe saw."""
+
+    tasks: Sequence[Task]
+    probe: Probe
+
+    def served(self) -> dict[str, bool]:
+        """Which tasks retrieval serves."""
+        return {task.name: self.probe.tasks[task.name].served for task in self.tasks}
+
+    def batch_tokens(self, task: Task) -> int:
+        """Of a batch of a task's trainings: room for three examples, in hundreds, between 200 and 2,000."""
+        return min(2000, max(200, 100 * math.ceil(_ROWS * self._example_tokens(task) / 100)))
+
+    def training(self, task: Task, technique: Technique, effort: Effort) -> Training:
+        """One training with the seconds it takes."""
+        batch = self.batch_tokens(task)
+        tried = max(_TRIED, effort.steps // 4) * effort.rates if effort.rates > 1 else 0
+        tokens = (effort.steps + tried) * batch + _VALIDATION * self._example_tokens(task) * effort.rates
+        seconds = _AROUND + tokens * technique.cost / (self.probe.tokens_per_second * _PACE)
+        return Training(
+            task=task.name,
+            technique=technique.name,
+            batch_tokens=batch,
+            passages=self.probe.tasks[task.name].served,
+            seconds=seconds,
+        )
+
+    def trainings(self, effort: Effort) -> tuple[Training, ...]:
+        """All trainings, one technique of every task after the other."""
+        return tuple(self.training(task, TECHNIQUES[name], effort) for name in effort.techniques for task in self.tasks)
+
+    def evaluation(self, effort: Effort, trained: Sequence[Trained]) -> float:
+        """Seconds to ask every arm."""
+        names = {task.name: (f"{task.name}-few-shot", f"{task.name}-few-shot-passages") for task in self.tasks}
+        found = arms(self.tasks, self.served(), names, trained, items=effort.items, combined=effort.combined)
+        return _START + sum(self._arm(arm) for arm in found)
+
+    def _arm(self, arm: Arm) -> float:
+        seconds = 0.0
+        for task in self.tasks:
+            items = _asked(task, arm.items.get(task.name, 0))
+            one = self._question_tokens(task.name, passages="rag" in arm.mode.split("+")) / self.probe.tokens_per_second
+            seconds += items * one + min(items, ALONE) * one * _ALONE_PACE / len(arm.items)
+        return seconds
+
+    def _question_tokens(self, task: str, *, passages: bool) -> float:
+        probed = self.probe.tasks[task]
+        return (probed.passage_tokens if passages else probed.prompt_tokens) + probed.new_tokens
+
+    def _example_tokens(self, task: Task) -> float:
+        probed = self.probe.tasks[task.name]
+        return (probed.passage_tokens if probed.served else probed.prompt_tokens) + probed.new_tokens / 2
+
+
+def _asked(task: Task, limit: int) -> int:
+    """How many that is, as a limit counts for each slice."""
+    return sum(min(limit, size) for size in Counter(example.slice for example in task.heldout).values())
+
+
+def planned(estimator: Estimator, effort: Effort) -> Plan:
+    """This effort, whatever it takes."""
+    trainings = estimator.trainings(effort)
+    trained = [Trained(training.task, training.technique) for training in trainings]
+    return Plan(effort=effort, trainings=trainings, evaluation=estimator.evaluation(effort, trained))
+
+
+def plan(estimator: Estimator, left: float, asked: Sequence[str] = ()) -> Plan:
+    """The most that fits into `left` seconds, of the techniques `asked` for, or as many as fit if none is named.
+
+    Raises InvalidRequest, with the minutes it would take, if not even one technique fits.
+    """
+    first = tuple(asked) or DEFAULT
+    tried = [planned(estimator, Effort(techniques=first[:count])) for count in range(len(first), 0, -1)]
+    fitting = next((made for made in tried if made.seconds <= left), None)
+    if fitting is None:
+        raise _too_short(tried[-1], left)
+    best = fitting
+    for wish in _wishes(asked):
+        larger = planned(estimator, wish(best.effort))
+        if larger.seconds <= left and _more(larger.effort, best.effort):
+            best = larger
+    return best.model_copy(update={"left_out": tuple(_left_out(estimator, best, asked))})
+
+
+def _wishes(asked: Sequence[str]) -> Iterator[_Wish]:
+    yield from WISHES
+    if not asked:
+        yield from (_adding(name) for name in TECHNIQUES if name not in DEFAULT)
+    yield from _MORE
+
+
+def _adding(name: str) -> _Wish:
+    return lambda effort: effort.model_copy(
+        update={"techniques": tuple(n for n in TECHNIQUES if n in (*effort.techniques, name))}
+    )
+
+
+def _more(larger: Effort, effort: Effort) -> bool:
+    """Steps and items never become fewer by a wish, as they would where one that did not fit is passed over."""
+    return larger != effort and larger.steps >= effort.steps and larger.items >= effort.items
+
+
+def _left_out(estimator: Estimator, best: Plan, asked: Sequence[str]) -> Iterator[LeftOut]:
+    effort = best.effort
+    for name in asked or TECHNIQUES:
+        if name not in effort.techniques:
+            more = planned(estimator, _adding(name)(effort)).seconds - best.seconds
+            yield LeftOut(what=f"{name}: {TECHNIQUES[name].words}", why=f"takes {in_minutes(more)} more")
+    if effort.rates == 1:
+        more = planned(estimator, effort.model_copy(update={"rates": 2})).seconds - best.seconds
+        yield LeftOut(what="a second learning rate for every training", why=f"takes {in_minutes(more)} more")
+    if not effort.combined and {"lora", "soft-prompt"} <= set(effort.techniques):
+        more = planned(estimator, effort.model_copy(update={"combined": True})).seconds - best.seconds
+        yield LeftOut(what="a LoRA and a soft prompt together", why=f"takes {in_minutes(more)} more")
+    for task in estimator.tasks:
+        if len(task.heldout) > effort.items:
+            what = f"held-out questions of {task.name} beyond the first {effort.items} of each slice"
+            yield LeftOut(what=what, why=f"there are {len(task.heldout)}")
+
+
+def _too_short(least: Plan, left: float) -> InvalidRequest:
+    trainings = sum(training.seconds for training in least.trainings)
+    return InvalidRequest(
+        f"the budget is too short: {in_minutes(max(left, 0.0))} of it are left, and what is still to do needs at least "
+        f"{in_minutes(least.seconds)}: {in_minutes(trainings)} for one technique ({least.effort.steps} steps a task), "
+        f"{in_minutes(least.evaluation)} for {least.effort.items} questions of each task to every arm; "
+        "raise --budget, what was done so far is kept"
+    )
+
+
+def in_minutes(seconds: float) -> str:
+    """As in `2.5 min`, rounded up to a tenth."""
+    return f"{math.ceil(seconds / 6 - 1e-9) / 10:.1f} min"
+
+
+def rows(made: Plan, done: Mapping[str, float]) -> list[tuple[str, str, float | str]]:
+    """The plan as a table: what, how, minutes; `done` are the seconds of what was already done."""
+    effort, found = made.effort, []
+    for name, seconds in done.items():
+        found.append((name, "done", _minutes(seconds)))
+    for training in made.trainings:
+        where = "on retrieved passages" if training.passages else "closed-book"
+        rates = f", {effort.rates} learning rates" if effort.rates > 1 else ""
+        how = f"{effort.steps} steps of {training.batch_tokens} tokens, {where}{rates}"
+        found.append((training.adapter, how, _minutes(training.seconds)))
+    asked = f"{effort.items} questions of each task, {_FEW_WORDS}"
+    found.append(("evaluation of every arm", asked, _minutes(made.evaluation)))
+    return [*found, ("in all", "", _minutes(made.seconds + sum(done.values())))]
+
+
+def _minutes(seconds: float) -> float:
+    return math.ceil(seconds / 6 - 1e-9) / 10

@@ -1,0 +1,132 @@
+"""A short look at a running service before anything is planned: how fast it is, how long prompts are, and whether the
+index answers the training questions.
+
+Only training questions are asked; what is held out is not looked at.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pydantic import BaseModel, ConfigDict
+
+from ragtune.bakeoff.task import Task, drawn
+from ragtune.examples import Example
+from ragtune.remote import Target, call
+from ragtune.wire import Answer, Passage
+
+SEARCHED, ASKED = 40, 6  # training questions a task
+SERVED = 0.5  # share of them whose passages hold the answer, from which on a task is one for retrieval
+Call = Callable[[str, dict[str, object]], object]
+"""Posts a body to a route of the service, and gives its JSON answer."""
+
+
+class Probed(BaseModel):
+    """One task. Tokens are means of a question: of its prompt, with passages, and of its answer.
+
+    `found` is the share of `searched` training questions whose passages hold the answer or are of a gold document;
+    `passages` are those of the questions a template may show, best first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt_tokens: float
+    passage_tokens: float
+    new_tokens: float
+    found: float
+    searched: int
+    passages: dict[str, tuple[str, ...]]
+
+    @property
+    def served(self) -> bool:
+        """Whether retrieval serves the task: then adapters are trained on passages, else closed-book."""
+        return self.found >= SERVED
+
+
+class Probe(BaseModel):
+    """All tasks, and how many tokens a second the service computed for several callers at once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tokens_per_second: float
+    tasks: dict[str, Probed]
+
+
+def posting(service: Target) -> Call:
+    """Calls of this service."""
+    return lambda path, body: call("POST", service, path, body)
+
+
+def probe(post: Call, index: str, tasks: Sequence[Task], *, clock: Callable[[], float] = time.monotonic) -> Probe:
+    """Search and ask. Raises what `post` raises."""
+    asked: dict[str, dict[str, list[Answer]]] = {}
+    began, tokens = clock(), 0
+    for task in tasks:
+        asked[task.name] = {mode: _ask(post, task, mode) for mode in ("base", f"rag:{index}")}
+        tokens += sum(_computed(answer) for answers in asked[task.name].values() for answer in answers)
+    seconds = clock() - began
+    found = {task.name: _search(post, index, task) for task in tasks}
+    probed = {task.name: _probed(task, asked[task.name], found[task.name], index) for task in tasks}
+    return Probe(tokens_per_second=tokens / max(seconds, 1e-3), tasks=probed)
+
+
+def _ask(post: Call, task: Task, mode: str) -> list[Answer]:
+    bodies: list[dict[str, object]] = [
+        {"query": example.query if mode != "base" else example.asked, "mode": mode, "max_tokens": task.max_tokens}
+        for example in drawn(task, ASKED)
+    ]
+    with ThreadPoolExecutor(ASKED) as callers:
+        return [Answer.model_validate(answer) for answer in callers.map(lambda body: post("/v1/query", body), bodies)]
+
+
+def _search(post: Call, index: str, task: Task) -> dict[str, list[Passage]]:
+    """The passages of each training question drawn, best first."""
+
+    def one(example: Example) -> tuple[str, list[Passage]]:
+        given = post(f"/v1/indexes/{index}/search", {"query": example.query})
+        passages = given.get("passages", []) if isinstance(given, dict) else []
+        return example.id, [Passage.model_validate(passage) for passage in passages]
+
+    return dict(map(one, drawn(task, SEARCHED)))
+
+
+def _probed(task: Task, asked: Mapping[str, list[Answer]], found: Mapping[str, list[Passage]], index: str) -> Probed:
+    sample = drawn(task, SEARCHED)
+    plain, passages = asked["base"], asked[f"rag:{index}"]
+    return Probed(
+        prompt_tokens=_mean([answer.usage.prompt_tokens for answer in plain]),
+        passage_tokens=_mean([answer.usage.prompt_tokens for answer in passages]),
+        new_tokens=_mean([answer.usage.completion_tokens for answer in (*plain, *passages)]),
+        found=_mean([float(_holds(found[example.id], example, task)) for example in sample]),
+        searched=len(sample),
+        passages={name: tuple(_shown(passage) for passage in best[:2]) for name, best in found.items()},
+    )
+
+
+def _holds(passages: Sequence[Passage], example: Example, task: Task) -> bool:
+    """Whether one is of a gold document, where documents are named, and one holds an answer.
+
+    A label or a JSON object that no document is named for is no text to be found: the words of a label stand anywhere.
+    """
+    if task.kind != "text" and not example.gold_documents:
+        return False
+    texts = " \n ".join(_plain(passage.text) for passage in passages)
+    named = not example.gold_documents or any(p.document in example.gold_documents for p in passages)
+    return named and any(_plain(answer) in texts for answer in example.answers)
+
+
+def _shown(passage: Passage) -> str:
+    heading = " > ".join(passage.heading)
+    return f"{heading}\n{passage.text}" if heading else passage.text
+
+
+def _computed(answer: Answer) -> int:
+    return answer.usage.prompt_tokens - answer.usage.cached_tokens + answer.usage.completion_tokens
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

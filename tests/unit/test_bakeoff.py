@@ -1,0 +1,247 @@
+"""A bake-off as a whole: its stages, what is not done again, what fails, what no longer fits, and how it is ended.
+
+The program here stands in the place of `ragtune` (tests/bakeoff_program.py).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from eval.suite import read_suite
+from ragtune.bakeoff.bakeoff import Bakeoff
+from ragtune.bakeoff.cli import bakeoff
+from ragtune.bakeoff.files import Files
+from ragtune.bakeoff.plan import Effort, Estimator, planned
+from ragtune.bakeoff.probe import Probe, Probed
+from ragtune.bakeoff.screen import offer_best, show_outcome
+from ragtune.bakeoff.task import read_tasks
+from ragtune.bakeoff.trainings import Trainings
+from ragtune.bakeoff.workplace import Workplace
+from ragtune.commands import Commands
+from ragtune.errors import InvalidRequest, RagtuneError, RefusedArtifact, UnknownName
+from ragtune.examples import Example
+from ragtune.stages import Stages
+
+PROGRAM = Path(__file__).parents[1] / "bakeoff_program.py"
+INTERRUPTED = """
+import os, sys
+from pathlib import Path
+from ragtune.bakeoff.bakeoff import Bakeoff
+from ragtune.bakeoff.files import Files
+from ragtune.bakeoff.interruption import told_how_to_go_on
+from ragtune.bakeoff.task import read_tasks
+from ragtune.bakeoff.workplace import Workplace
+from ragtune.commands import Commands
+
+work, program = Path(sys.argv[1]), sys.argv[2]
+place = Workplace(Files(work / "out"), Commands(os.environ, [sys.executable, program]))
+tasks = read_tasks([work / "train.jsonl"], [work / "heldout.jsonl"])
+with told_how_to_go_on():
+    Bakeoff("b", place, work / "docs", "docs", tasks, 1800, None, ("lora",)).run()
+"""
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """Documents, training and held-out examples."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# A\n\nThe warranty is 1 months.")
+    for part in ("train", "heldout"):
+        made = [
+            Example(
+                id=f"{part}-{n}", task="facts", query=f"{part} {n}?", answers=(f"{n} months",), gold_documents=("a.md",)
+            )
+            for n in range(40)
+        ]
+        (tmp_path / f"{part}.jsonl").write_text("".join(e.model_dump_json(exclude_defaults=True) + "\n" for e in made))
+    return tmp_path
+
+
+def run_of(work: Path, budget: float = 1800, techniques: tuple[str, ...] = ("lora",), **changes: str) -> Bakeoff:
+    own = {"RAGTUNE_HOME": str(work / "out" / "home"), "SERVED": "facts", "CHOSEN": "facts=facts-lora+rag"}
+    commands = Commands({**os.environ, **own, **changes}, [sys.executable, str(PROGRAM)])
+    tasks = read_tasks([work / "train.jsonl"], [work / "heldout.jsonl"])
+    return Bakeoff(
+        "mine", Workplace(Files(work / "out"), commands), work / "docs", "docs", tasks, budget, None, techniques
+    )
+
+
+def asked(work: Path) -> list[str]:
+    """What was run since the last look; of a training the adapter."""
+    log = work / "out" / "asked"
+    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    log.unlink(missing_ok=True)
+    return [Path(words[1]).stem if words[0] == "train" else " ".join(words[:2]) for words in lines]
+
+
+def test_from_files_and_a_budget_to_a_verdict(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = run_of(work, techniques=())
+    outcome = run.run()
+    done = asked(work)
+    assert done[:2] == ["index build", "serve --port"] and done[-3:] == ["serve --port", "eval run", "eval report"]
+    assert {"facts-lora", "facts-soft-prompt", "facts-partial", "facts-full"} <= set(done)
+    assert [(best.alias, best.mode) for best in outcome.best] == [("best", "facts-lora@1+rag")]
+    err = capfd.readouterr().err
+    assert "The plan for 30.0 min" in err and "minutes, about" in err and "evaluation of every arm" in err
+    assert "the index answers 100 % of 40 training questions, so adapters are trained on retrieved passages" in err
+    show_outcome(run.place, outcome)
+    assert "Take facts-lora+rag." in capfd.readouterr().out
+
+
+def test_the_suite_it_leaves_can_be_run_again(work: Path) -> None:
+    run_of(work).run()
+    suite = read_suite(work / "out" / "suite.toml")
+    assert suite.trained_on and suite.tasks[0].metrics == ("token_f1", "containment", "exact_match")
+    assert len(suite.tasks[0].read()) == 40
+    assert {arm.context for arm in suite.arms} > {"gold", "wrong"}
+    assert any(arm.instruction for arm in suite.arms)
+
+
+def test_adapters_are_trained_on_passages_only_where_the_index_answers(work: Path) -> None:
+    run_of(work).run()
+    recipe = tomllib.loads((work / "out" / "recipes" / "facts-lora.toml").read_text())
+    assert recipe["index"] == "docs" and recipe["heldout"] == "../heldout-facts.jsonl"
+    other = run_of(work, SERVED="")
+    other.place.files.start_over()
+    other.run()
+    assert "index" not in tomllib.loads((work / "out" / "recipes" / "facts-lora.toml").read_text())
+
+
+def test_two_learning_rates_are_tried_where_the_budget_allows(work: Path) -> None:
+    run_of(work).run()
+    line = next(line for line in (work / "out" / "asked").read_text().splitlines() if line.startswith("train"))
+    assert line.endswith("--search 0.0005,0.002")
+
+
+def test_a_second_run_does_nothing_again(work: Path) -> None:
+    first = run_of(work).run()
+    asked(work)
+    second = run_of(work).run()
+    assert asked(work) == []
+    assert (second.plan, second.best, second.evaluation) == (first.plan, first.best, first.evaluation)
+
+
+def test_a_technique_that_fails_is_recorded_and_the_rest_goes_on(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    outcome = run_of(work, techniques=("lora", "soft-prompt"), FAILS="facts-lora", CHOSEN="facts=rag").run()
+    assert [left.what for left in outcome.failed] == ["facts-lora: a LoRA on all linear layers"]
+    assert "failed with exit code 1" in outcome.failed[0].why
+    assert "the rest goes on" in capfd.readouterr().err
+    arms = {arm.name for arm in read_suite(work / "out" / "suite.toml").arms}
+    assert "facts-soft-prompt+rag" in arms and "facts-lora" not in arms
+    asked(work)
+    assert (
+        run_of(work, techniques=("lora", "soft-prompt")).run().failed == ()
+    )  # it is tried again, and what worked is not
+    assert asked(work) == ["facts-lora", "serve --port", "eval run", "eval report"]
+
+
+def test_what_no_longer_fits_is_left_out_and_said(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = run_of(work)
+    run.place.files.lay_out(run.tasks)
+    seen = Probed(prompt_tokens=50, passage_tokens=180, new_tokens=10, found=1, searched=40, passages={})
+    estimator = Estimator(run.tasks, Probe(tokens_per_second=400, tasks={"facts": seen}))
+    plan = planned(estimator, Effort(techniques=("lora", "partial")))
+    kept = []
+    trainings = Trainings(run.place, Stages(work / "out" / "bakeoff.json", 2), estimator, "docs@1", budget=60)
+    left = trainings.carry_out(plan, kept.append)
+    assert left.trainings == () and kept[-1] == left and asked(work) == []
+    assert [out.what for out in left.left_out] == ["lora for facts", "partial for facts"]
+    assert "of the budget are left beside the" in left.left_out[0].why
+    assert "left out: facts-lora would take" in capfd.readouterr().err
+
+
+def test_a_budget_too_short_for_anything_is_told_before_any_training(work: Path) -> None:
+    with pytest.raises(InvalidRequest, match="the budget is too short"):
+        run_of(work, budget=20).run()
+    assert asked(work) == ["index build", "serve --port"]
+
+
+def test_a_leak_is_fatal_before_anything_is_done(work: Path) -> None:
+    with (work / "heldout.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "l", "task": "facts", "query": "TRAIN 3?", "answers": ["3 months"]}) + "\n")
+    with pytest.raises(RefusedArtifact, match="1 held-out examples are trained on"):
+        run_of(work).run()
+    assert not (work / "out").exists()
+
+
+def test_an_evaluation_that_failed_goes_on_with_the_same_suite(work: Path) -> None:
+    run = run_of(work)
+    run.run()
+    suite = (work / "out" / "suite.toml").read_text()
+    (work / "out" / "evaluation" / "run.jsonl.partial").write_text("what was answered so far")
+    (work / "out" / "report.html").unlink()
+    asked(work)
+    run_of(work).run()
+    assert asked(work) == ["serve --port", "eval run", "eval report"]
+    assert (work / "out" / "suite.toml").read_text() == suite
+    assert (work / "out" / "evaluation" / "run.jsonl.partial").exists()
+
+
+def test_best_is_set_if_wanted_and_otherwise_only_shown(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = run_of(work)
+    outcome = run.run()
+    asked(work)
+    assert not offer_best(run.place, outcome, yes=False, ask=False)
+    assert asked(work) == []
+    assert offer_best(run.place, outcome, yes=True, ask=False)
+    assert (work / "out" / "asked").read_text() == "mode alias best facts-lora@1+rag\n"
+    nothing = outcome.model_copy(update={"best": ()})
+    assert not offer_best(run.place, nothing, yes=True, ask=False)
+    assert "names no mode" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_nothing_running_and_the_same_goes_on(work: Path, how: signal.Signals, code: int) -> None:
+    environ = {**os.environ, "RAGTUNE_HOME": str(work / "out" / "home"), "SERVED": "facts", "HANGS": "facts-lora"}
+    command = [sys.executable, "-c", INTERRUPTED, str(work), str(PROGRAM)]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        log = work / "out" / "asked"
+        until = time.monotonic() + 60
+        while "train " not in (log.read_text() if log.exists() else "") and time.monotonic() < until:
+            time.sleep(0.05)
+        run.send_signal(how)
+        assert "nothing is left running" in run.communicate(timeout=30)[1]
+        assert run.returncode == code
+    pid = int((work / "out" / "pid").read_text())
+    assert not Path(f"/proc/{pid}").exists()
+    asked(work)
+    del environ["HANGS"]
+    commands = Commands(environ, [sys.executable, str(PROGRAM)])
+    tasks = read_tasks([work / "train.jsonl"], [work / "heldout.jsonl"])
+    Bakeoff("b", Workplace(Files(work / "out"), commands), work / "docs", "docs", tasks, 1800, None, ("lora",)).run()
+    assert [name for name in asked(work) if name in ("index build", "facts-lora")] == ["facts-lora"]
+
+
+def cli(work: Path, *more: str, train: str = "train.jsonl") -> Result:
+    options = ["--docs", work / "docs", "--train", work / train, "--heldout", work / "heldout.jsonl"]
+    return CliRunner().invoke(bakeoff, [*map(str, options), "--folder", str(work / "out"), *more])
+
+
+def test_misuse_is_told_before_any_work(work: Path) -> None:
+    assert "is no time such as 30m" in cli(work, "--budget", "soon").output
+    assert "is not TASK=" in cli(work, "--metric", "facts").output
+    for error, words, result in (
+        (UnknownName, "did you mean 'lora'", cli(work, "--techniques", "lorra")),
+        (UnknownName, "unknown task 'fact'", cli(work, "--template", "fact=t.toml")),
+        (RefusedArtifact, "cannot read template", cli(work, "--template", "facts=t.toml")),
+        (RefusedArtifact, "cannot read examples", cli(work, train="nothing.jsonl")),
+        (RefusedArtifact, "there is no folder", cli(work, "--docs", str(work / "nowhere"))),
+    ):
+        assert isinstance(result.exception, error) and words in str(result.exception)
+    assert not (work / "out").exists()
+
+
+def test_starting_over_deletes_a_bake_off_and_nothing_else(work: Path) -> None:
+    (work / "out").mkdir()
+    (work / "out" / "thesis.md").write_text("all my work")
+    with pytest.raises(RagtuneError, match="holds no bake-off"):
+        Files(work / "out").start_over()
+    assert (work / "out" / "thesis.md").exists()
