@@ -53,7 +53,8 @@ def test_the_first_run_does_everything_with_ragtunes_own_commands_and_shows_it(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = demo(folder)
-    run.show(run.run())
+    outcome = run.run()
+    run.show(outcome)
     before = ["index build", "serve --port", *["template add"] * 3]
     assert asked(folder) == [*before, *ADAPTERS, *ASKING, "eval report"]
     out, err = capfd.readouterr()
@@ -62,6 +63,9 @@ def test_the_first_run_does_everything_with_ragtunes_own_commands_and_shows_it(
     assert "ragtune mode alias best-knowledge knowledge-lora@1+rag" in out
     assert "report.html" in out and "ragtune bakeoff --docs" in out
     assert "1/11" in err and "11/11" in err and "$ ragtune index build" in err
+    document = json.loads(outcome.model_dump_json())
+    assert {"folder", "stages", "evaluation", "plan", "failed", "best", "page"} == set(document)
+    assert len(document["stages"]) == 11
 
 
 def test_every_technique_is_asked_on_both_tasks_and_the_suite_is_one_the_evaluator_takes(folder: Path) -> None:
@@ -106,7 +110,8 @@ def test_another_setting_of_the_users_makes_it_all_anew(folder: Path) -> None:
 
 def test_starting_over_deletes_a_demo_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     demo(folder).start_over()  # there is nothing yet
-    demo(folder).run()
+    folder.mkdir()
+    (folder / "demo.json").write_text("{}")
     demo(folder).start_over()
     assert not folder.exists()
     (tmp_path / "mine").mkdir()
@@ -114,9 +119,3 @@ def test_starting_over_deletes_a_demo_and_nothing_else(folder: Path, tmp_path: P
     with pytest.raises(RagtuneError, match="holds no demo"):
         demo(tmp_path / "mine").start_over()
     assert (tmp_path / "mine" / "thesis.md").exists()
-
-
-def test_the_outcome_is_one_json_document(folder: Path) -> None:
-    document = json.loads(demo(folder).run().model_dump_json())
-    assert {"folder", "stages", "evaluation", "plan", "failed", "best", "page"} == set(document)
-    assert len(document["stages"]) == 11
