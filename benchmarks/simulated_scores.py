@@ -133,8 +133,8 @@ def _told(found: Sequence[Compared]) -> bool:
 def powered(design: Design, shift: float, kind: Kind, replicates: int) -> dict[str, float]:
     """How often a true difference is told that is as large as the detectable one, which depends on it a little."""
     other = shift
-    for _ in range(4):
-        wanted = told(design, [other, shift], kind, 40, seed=9)[1]
+    for _ in range(3):
+        wanted = told(design, [other, shift], kind, 400, seed=9)[1]
         other = _shift_by(shift, wanted, kind)
     (share, *_), stated = told(design, [other, shift], kind, replicates, seed=10)
     return {"told": share, "true": round(truth(other, kind) - truth(shift, kind), 4), "detectable": round(stated, 4)}
