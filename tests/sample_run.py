@@ -77,7 +77,6 @@ SUITE: dict[str, Any] = {
         {"arm": "rag", "task": "knowledge", "least": 45},
         {"arm": "support-lora", "task": "intent", "least": 95},
         {"arm": "rag", "task": "knowledge", "slice": "unanswerable", "least": 50},
-        {"arm": "nobody", "task": "knowledge", "least": 1},
     ],
     "budget": {"p95_ms": 2500, "training_seconds": 3600, "queries": 100_000, "updates": 4},
     "hourly_rate": 0.4,

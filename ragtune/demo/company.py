@@ -21,7 +21,7 @@ from ragtune.examples import Example
 
 SEED = 20261124
 UNANSWERABLE = "Not in the documents."
-_WRITTEN = {"id", "query", "answers", "task", "gold_documents", "slice"}  # of an example: the data is frozen
+_WRITTEN = ("id", "query", "answers", "task", "gold_documents", "slice")  # of an example, in order: it is frozen
 PRODUCTS, SITES, POLICIES, TERM_FILES, TERMS_A_FILE = 66, 12, 16, 6, 6
 STATED = 8  # of the kinds of facts a product can have; the others are asked as unanswerable questions
 TRAIN_SHARE = 0.66
@@ -236,7 +236,8 @@ def _extraction(chance: random.Random, names: Names, *, heldout: bool) -> list[E
 
 
 def _write(path: Path, examples: Sequence[Example]) -> None:
-    records = (example.model_dump(mode="json", include=_WRITTEN) for example in examples)
+    dumped = (example.model_dump(mode="json") for example in examples)
+    records = ({name: record[name] for name in _WRITTEN} for record in dumped)
     path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
 
 

@@ -35,15 +35,15 @@ def called(*arguments: object) -> Result:
 def test_a_failed_gate_ends_with_1_and_says_which_and_by_how_much(folder: Path) -> None:
     found = called("report", folder, "--gate")
     assert found.exit_code == 1
-    assert "Gates, in points" in found.output and "unknown arm 'nobody'" in found.output
-    assert "3 of 4 gates failed" in found.output or "2 of 4 gates failed" in found.output
+    assert "Gates, in points" in found.output
+    assert "1 of 3 gates failed" in found.output or "2 of 3 gates failed" in found.output
 
 
 def test_without_gate_a_failed_gate_changes_no_exit_code_but_stands_in_the_json(folder: Path) -> None:
     found = called("report", folder, "--json")
     assert found.exit_code == 0
     gates = json.loads(found.stdout)["report"]["gates"]
-    assert [gate["passed"] for gate in gates][-1] is False
+    assert not all(gate["passed"] for gate in gates)
 
 
 def test_gate_needs_gates(folder: Path, tmp_path: Path) -> None:
