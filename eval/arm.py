@@ -20,7 +20,8 @@ class Arm(Section):
 
     `context` replaces what a mode with rag retrieves, as a control; `none` asks the mode without its rag part, and
     leaves out the example's own context, too. `instruction` stands after every question, in a paragraph of its own, as
-    a control of format; where passages are searched, it is part of what they are searched by. An outside arm has
+    a control of format; where passages are searched, it is part of what they are searched by. `top_k` is how many
+    passages are retrieved at most; without it as many as the service is set to. An outside arm has
     `endpoint` (the base URL of an OpenAI-compatible API, up to /v1) and `model` instead of `mode`; `api_key_env` names
     the environment variable that holds its key.
     """
@@ -33,6 +34,7 @@ class Arm(Section):
     price_out: float | None = Field(default=None, ge=0, description="of a million new tokens")
     context: Context = "retrieved"
     instruction: str = ""
+    top_k: int | None = Field(default=None, ge=1, le=100)
     label: str | None = Field(default=None, min_length=1)
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
     limits: dict[str, Annotated[int, Field(ge=1)]] = Field(default={}, description="by task, below the task's own")
@@ -64,6 +66,8 @@ class Arm(Section):
         if not self.outside and (given := [name for name in _OF_ENDPOINTS if getattr(self, name) is not None]):
             raise ValueError(f"{given[0]} belongs to an arm with an endpoint, and this one has a mode")
         self._check_context()
+        if self.top_k is not None and (self.outside or self.context != "retrieved"):
+            raise ValueError("top_k is for an arm that retrieves: a mode with rag, without a context of its own")
         return self
 
     def _check_context(self) -> None:

@@ -29,6 +29,7 @@ class Asked:
     max_tokens: int
     history: tuple[Message, ...] = ()
     passages: tuple[GivenPassage, ...] | None = None
+    top_k: int | None = None
     temperature: float = 0.0
     seed: int = 0
 
@@ -41,7 +42,7 @@ class Asked:
     def fingerprint(self, *more: str) -> str:
         """Equal for requests that ask the same; `more` is what else decides about the answer."""
         passages = None if self.passages is None else [passage.model_dump() for passage in self.passages]
-        parts = [self.mode, self.messages, passages, self.max_tokens, self.temperature, self.seed, *more]
+        parts = [self.mode, self.messages, passages, self.top_k, self.max_tokens, self.temperature, self.seed, *more]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=list).encode()).hexdigest()[:32]
 
 

@@ -46,6 +46,7 @@ class Service:
             query=asked.query,
             mode=asked.mode,
             passages=asked.passages,
+            top_k=asked.top_k,
             passage_tokens=None if asked.passages is None else _AMPLE,
             max_tokens=asked.max_tokens,
             temperature=asked.temperature,
@@ -68,6 +69,8 @@ class Service:
         if asked.passages is not None:
             given = [passage.model_dump(mode="json") for passage in asked.passages]
             body["ragtune"] = {"passages": given, "passage_tokens": _AMPLE}
+        elif asked.top_k is not None:
+            body["ragtune"] = {"top_k": asked.top_k}
         answer, outcome = await self.post("/v1/chat/completions", body, ChatAnswer)
         return outcome if answer is None else replace(outcome, reply=answer.reply())
 

@@ -53,6 +53,8 @@ def check_arm(arm: Arm, task: Task) -> None:
         raise RefusedArtifact(
             f"{where}: it retrieves nothing, and the task measures nothing else; leave it out of tasks"
         )
+    if arm.top_k is not None and (wanted & SCORED or only_retrieves(task)):
+        raise RefusedArtifact(f"{where}: top_k is for answers that are generated")
     if arm.context in GIVEN and wanted & SCORED:
         raise RefusedArtifact(
             f"{where}: log-probabilities are told of what is retrieved, not of context {arm.context!r}"
@@ -63,6 +65,8 @@ def check_mode(arm: Arm, mode: Mode, task: Task) -> None:
     """Raises RefusedArtifact if what the arm's mode turned out to be retrieves nothing, where that is needed."""
     if mode.rag:
         return
+    if arm.top_k is not None:
+        raise RefusedArtifact(f"arm {arm.name!r}: top_k needs a mode with rag; {mode} has none")
     if arm.context in GIVEN:
         raise RefusedArtifact(f"arm {arm.name!r}: context = {arm.context!r} needs a mode with rag; {mode} has none")
     if only_retrieves(task):

@@ -94,7 +94,7 @@ def ladders(suite: Suite, samples: Samples) -> tuple[Ladder, ...]:
     for task in suite.tasks:
         groups: dict[tuple[str | None, ...], list[Arm]] = {}
         for arm in suite.arms:
-            if task in suite.asked(arm):
+            if task in suite.asked(arm) and arm.top_k is None:  # a ladder is of the mode as it is set
                 groups.setdefault((arm.mode, arm.endpoint, arm.model, arm.instruction), []).append(arm)
         found += [_ladder(task, arms, samples) for arms in groups.values() if len({arm.context for arm in arms}) > 1]
     return tuple(found)

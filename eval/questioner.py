@@ -67,6 +67,7 @@ class Questioner:
             max_tokens=question.task.max_tokens,
             history=question.example.history,
             passages=None if given is None else given.passages,
+            top_k=arm.top_k,
             temperature=self.temperature,
             seed=question.seed,
         )
