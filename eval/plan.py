@@ -7,12 +7,12 @@ from itertools import chain, zip_longest
 
 from eval.arm import GIVEN
 from eval.fit import check_arm, check_examples
+from eval.runfile import Place
 from eval.suite import Arm, Gate, Suite, Task
 from eval.task import first_of_each_slice
 from ragtune.errors import RefusedArtifact, UnknownName
 from ragtune.examples import UNANSWERABLE, Example
 
-Key = tuple[str, str, str, int]  # arm, task, example, repeat
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Question:
     labels: tuple[str, ...] = ()
 
     @property
-    def key(self) -> Key:
+    def key(self) -> Place:
         """What tells it from all others of the run."""
         return self.arm.name, self.task.name, self.example.id, self.repeat
 
