@@ -14,12 +14,13 @@ _SHOWN = 5
 @dataclass(frozen=True)
 class Resuming:
     """How to begin: `fresh` whatever is in the folder, failed items asked again or not, answers of a run `reuse`d,
-    and leaks allowed or not."""
+    and leaks allowed or not. With `roots`, training files are looked at only inside one of them."""
 
     fresh: bool = False
     retry_failed: bool = False
     reuse: Path | None = None
     allow_leaks: bool = False
+    roots: tuple[Path, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,11 @@ def earlier(folder: Path, header: Header, how: Resuming) -> Earlier:
 
 
 def revised(found: Header, now: Header) -> Header:
-    """The header of a whole run that the suite of `now` is to be reported of: all that needs no question asked again."""
+    """The header of a whole run that the suite of `now` is to be reported of: what takes no question to change."""
     as_it_ran = {name: getattr(found.suite, name) for name in ONLY_SPEED}
-    return found.model_copy(update={"suite": now.suite.model_copy(update=as_it_ran), "leaks": now.leaks})
+    return found.model_copy(
+        update={"suite": now.suite.model_copy(update=as_it_ran), "leaks": now.leaks, "unchecked": now.unchecked}
+    )
 
 
 def _check_same(folder: Path, found: Unfinished, header: Header) -> None:

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval.context import unheld
 from eval.header import begin, known
 from eval.opinions import listening
 from eval.parties import gathered
@@ -50,7 +51,9 @@ async def run_suite(
     began, how = time.monotonic(), how or Resuming()
     suite = planned.suite
     async with gathered(suite, target) as parties, listening(suite, parties) as opinions:
-        header = await begin(planned, parties, target.url if target else "", allow_leaks=how.allow_leaks)
+        header = await begin(
+            planned, parties, target.url if target else "", allow_leaks=how.allow_leaks, roots=how.roots
+        )
         with closing(RunWriter(folder)) as writer:
             before = earlier(folder, header, how)
             kept = len(before.kept)
@@ -66,7 +69,8 @@ async def run_suite(
             with _resumable(sitting, planned, folder):
                 await sitting.ask(planned)
             seconds = time.monotonic() - began
-            whole = {"alone": alone(planned, sitting.items), "seconds": round(before.seconds + seconds, 2)}
+            whole: dict[str, object] = {"seconds": round(before.seconds + seconds, 2)}
+            whole |= {"alone": alone(planned, sitting.items), "unheld": unheld(planned, sitting.items)}
             writer.publish(header.model_copy(update=whole), [question.key for question in planned.all])
     new = sitting.items[kept:]
     return Done(len(new), kept, sum(item.reused for item in new), seconds)

@@ -87,9 +87,10 @@ class Header(_Frozen):
     an arm that is not there uses none. `alone` are by arm the times of requests that ran alone. `data` is the SHA-256
     of each task's examples; `left_out` counts by arm the questions that could not be asked, as their example names
     nothing that holds the answer. `leaks` are by task the ids of examples that stand in the training files, too; a run
-    with some was allowed to have them. `known` is by index and task the share of examples of which an answer was found
-    in the knowledge base: by a search for it, so it may be more. `seconds` is what the run took, all its sittings
-    together.
+    with some was allowed to have them. `unchecked` are by arm the reasons why what it was trained on could not be
+    looked at. `known` is by index and task the share of examples of which an answer was found in the knowledge base: by
+    a search for it, so it may be more. `unheld` counts by arm with gold passages the questions whose passages hold none
+    of the accepted answers. `seconds` is what the run took, all its sittings together, `started` when the first began.
     """
 
     suite: Suite
@@ -102,6 +103,8 @@ class Header(_Frozen):
     data: dict[str, str]
     left_out: dict[str, int] = {}
     leaks: dict[str, tuple[str, ...]] = {}
+    unchecked: dict[str, tuple[str, ...]] = {}
+    unheld: dict[str, int] = {}
     known: dict[str, dict[str, float]] = {}
     started: str
     seconds: float
