@@ -11,6 +11,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from eval.runfile import Reply
+from ragtune.errors import InvalidRequest
 from ragtune.prompt import Message
 from ragtune.wire import GivenPassage
 
@@ -50,13 +51,15 @@ class Asked:
 class Outcome:
     """A reply, or the reason why there is none; `retries` is how often it was asked in vain before.
 
-    `wait` are the seconds after which it is worth asking again, None where it is not.
+    `wait` are the seconds after which it is worth asking again, None where it is not. `refused`: what was asked for is
+    itself at fault.
     """
 
     reply: Reply | None = None
     error: str | None = None
     retries: int = 0
     wait: float | None = None
+    refused: bool = False
 
 
 class Asker(Protocol):
@@ -79,7 +82,7 @@ async def patiently(ask: Callable[[], Awaitable[Outcome]]) -> Outcome:
 def failed(response: httpx.Response) -> Outcome:
     """What an error status comes to; too busy is worth asking again, after as long as Retry-After says."""
     wait = _wait(response) if response.status_code in BUSY else None
-    return Outcome(error=reason(response), wait=wait)
+    return Outcome(error=reason(response), wait=wait, refused=response.status_code == InvalidRequest.status)
 
 
 def reason(response: httpx.Response) -> str:

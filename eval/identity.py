@@ -23,6 +23,8 @@ def identity(header: Header) -> dict[str, JsonValue]:
         "suite": suite,
         "examples of task": dict(header.data),
         "versions of arm": dict(header.modes),
+        "judge": header.judge,
+        "embedding model": header.embedding,
         "base model": header.server.fingerprint if header.server else None,
     }
 

@@ -1,7 +1,7 @@
 """A language model as judge: one question, one digit. Beside the other metrics, never instead of them.
 
 Content stands between tags that it cannot close, the temperature is 0 and the seed fixed. A judgement that failed or
-holds no digit is None: its own outcome, and no zero. How far the judge agrees with the task's reference metric is part
+holds no digit is none: its own outcome, and no zero. How far the judge agrees with the task's reference metric is part
 of the report, since a judge nobody checked is an opinion.
 """
 
@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from eval.asking import Outcome
 from eval.observed import Observed
+from eval.opinion import Opinion
 from eval.suite import Judge
 from ragtune.errors import RefusedArtifact
 from ragtune.examples import Example
@@ -43,7 +45,7 @@ _TAG = re.compile(r"<(?=\s*/?\s*(?:question|accepted|answer)\b)", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"\{(question|answers|answer)\}")
 _OUT_OF = re.compile(r"(?<![\w.])([1-5])\s*(?:/|out of)\s*5(?![\w]|\.\d)")
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
-Consult = Callable[[str], Awaitable[str | None]]  # asks the judge's model; None if it gave no reply
+Consult = Callable[[str], Awaitable[Outcome]]  # asks the judge's model
 
 
 class Agreement(BaseModel):
@@ -60,21 +62,24 @@ class Agreement(BaseModel):
     halves: float
 
 
-async def judge(consult: Consult, by: Judge, observed: Observed) -> float | None:
-    """The score that the judge `by` gives, 0 to 1; None if it gave none.
+async def judge(consult: Consult, by: Judge, observed: Observed) -> Opinion:
+    """The score that the judge `by` gives, 0 to 1; none if its reply holds none.
 
     `consult` sends a prompt as a user message, with TEMPERATURE, SEED and MAX_TOKENS.
     """
-    reply = await consult(judge_prompt(by, observed))
-    return None if reply is None else judgement(reply)
+    said = await consult(judge_prompt(by, observed))
+    if said.reply is None:
+        return Opinion(error=said.error or "it did not reply", retries=said.retries)
+    return Opinion(judgement(said.reply.text), retries=said.retries)
 
 
 async def check(consult: Consult, by: Judge) -> None:
     """Before any work: raises RefusedArtifact if the judge gives no score for an answer that is plainly right."""
     known = Example(id="check", query="How many legs has a dog?", answers=("four",))
-    reply = await consult(judge_prompt(by, Observed(known, "four")))
-    if reply is None or judgement(reply) is None:
-        said = "did not reply" if reply is None else f"replied {reply[:80]!r}"
+    outcome = await consult(judge_prompt(by, Observed(known, "four")))
+    reply = outcome.reply
+    if reply is None or judgement(reply.text) is None:
+        said = f"did not reply ({outcome.error})" if reply is None else f"replied {reply.text[:80]!r}"
         raise RefusedArtifact(
             f"the judge {by.model!r} {said} where one digit from 1 to 5 was asked for; name another model under [judge]"
         )

@@ -1,68 +1,68 @@
-"""What others say of an answer: the service's embedding model, and the judge."""
+"""What others say of an answer: the service's embedding model, and the judge. Both are pinned when a run begins."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import httpx
-
-from eval.asking import Asked, Asker
-from eval.embedding import embedding_model, similarities
+from eval.asking import Asked, Asker, Outcome
+from eval.client import Service
+from eval.embedding import embedding_model, similarity
 from eval.endpoint import reach
 from eval.judge import MAX_TOKENS, SEED, TEMPERATURE, check, judge
 from eval.needs import needs
 from eval.observed import Observed
-from eval.parties import Parties
+from eval.opinion import Opinion
+from eval.parties import Parties, pinned
 from eval.suite import Arm, Judge, Suite
+from ragtune.examples import UNANSWERABLE
 
 
 @dataclass(frozen=True)
 class Opinions:
-    """`embedding` is the model of that name; both are None where no metric asks for them."""
+    """The `embedding` model of the `service`, and the judge `by`, who is asked through `asker`; what no metric needs is
+    None."""
 
-    client: httpx.AsyncClient | None = None
+    service: Service | None = None
     embedding: str | None = None
     by: Judge | None = None
     asker: Asker | None = None
 
-    async def similarity(self, observed: Observed) -> float | None:
-        """The cosine of the text and its nearest answer; None if it could not be had."""
-        assert self.client is not None and self.embedding is not None
-        (found,) = await similarities(self.client, self.embedding, [observed.text], [observed.example.answers])
-        return found
+    async def similarity(self, observed: Observed) -> Opinion:
+        """The cosine of the text and its nearest answer. Raises Unavailable if the service is gone."""
+        if observed.example.slice == UNANSWERABLE:  # scored by abstention alone
+            return Opinion()
+        assert self.service is not None and self.embedding is not None
+        return await similarity(self.service, self.embedding, observed.text, observed.example.answers)
 
-    async def judged(self, observed: Observed) -> float | None:
-        """The judge's score, 0 to 1; None if there is none."""
+    async def judged(self, observed: Observed) -> Opinion:
+        """The judge's score, 0 to 1. Raises Unavailable if it is the service's, and that is gone."""
+        if observed.example.slice == UNANSWERABLE:
+            return Opinion()
         assert self.by is not None
         return await judge(self._consult, self.by, observed)
 
-    async def _consult(self, prompt: str) -> str | None:
+    async def checked(self) -> "Opinions":
+        """Itself. Raises RefusedArtifact if the judge cannot judge."""
+        if self.by is not None:
+            await check(self._consult, self.by)
+        return self
+
+    async def _consult(self, prompt: str) -> Outcome:
         assert self.by is not None and self.asker is not None
-        asked = Asked(self.by.model, prompt, MAX_TOKENS, temperature=TEMPERATURE, seed=SEED)
-        reply = (await self.asker.ask(asked)).reply
-        return reply.text if reply else None
+        return await self.asker.ask(Asked(self.by.model, prompt, MAX_TOKENS, temperature=TEMPERATURE, seed=SEED))
 
 
 @asynccontextmanager
 async def listening(suite: Suite, parties: Parties) -> AsyncIterator[Opinions]:
     """Whom the suite's metrics need. Raises RefusedArtifact or Unavailable if one cannot answer."""
-    wanted = needs(name for task in suite.tasks for name in task.metrics)
-    client = parties.the_service.client if "embedding" in wanted else None
-    embedding = await embedding_model(client) if client else None
-    if suite.judge is None or "judge" not in wanted:
-        yield Opinions(client, embedding)
-        return
-    by = suite.judge
-    if by.endpoint is None:
-        await parties.the_service.check(by.model)
-        yield await _checked(Opinions(client, embedding, by, parties.the_service))
-        return
-    arm = Arm(endpoint=by.endpoint, model=by.model, api_key_env=by.api_key_env)
-    async with reach(arm, timeout=suite.timeout, concurrency=suite.concurrency) as endpoint:
-        yield await _checked(Opinions(client, embedding, by, endpoint))
-
-
-async def _checked(opinions: Opinions) -> Opinions:
-    assert opinions.by is not None
-    await check(opinions._consult, opinions.by)
-    return opinions
+    wanted, by = needs(name for task in suite.tasks for name in task.metrics), suite.judge
+    embedding = embedding_model(parties.server) if "embedding" in wanted else None
+    if by is None or "judge" not in wanted:
+        yield Opinions(parties.service, embedding)
+    elif by.endpoint is None:
+        by = by.model_copy(update={"model": str(await pinned(parties.the_service, by.model))})
+        yield await Opinions(parties.service, embedding, by, parties.the_service).checked()
+    else:
+        arm = Arm(endpoint=by.endpoint, model=by.model, api_key_env=by.api_key_env)
+        async with reach(arm, timeout=suite.timeout, concurrency=suite.concurrency) as endpoint:
+            yield await Opinions(parties.service, embedding, by, endpoint).checked()

@@ -72,9 +72,7 @@ async def gathered(suite: Suite, target: Target | None) -> AsyncIterator[Parties
     """
     async with AsyncExitStack() as open_:
         endpoints = {
-            arm.name: await open_.enter_async_context(
-                reach(arm, timeout=suite.timeout + _GRACE, concurrency=suite.concurrency)
-            )
+            arm.name: await open_.enter_async_context(reach(arm, timeout=suite.timeout, concurrency=suite.concurrency))
             for arm in suite.arms
             if arm.outside
         }
@@ -90,13 +88,18 @@ async def gathered(suite: Suite, target: Target | None) -> AsyncIterator[Parties
         yield Parties(service, server, endpoints, modes, suite.concurrency)
 
 
+async def pinned(service: Service, mode: str) -> Mode:
+    """What the mode means now, its versions named. Raises RefusedArtifact if it cannot be answered in."""
+    model = await service.check(mode)
+    return Mode() if model.kind == _BASE else Mode.parse(model.root)
+
+
 async def _pinned(service: Service, suite: Suite, arm: Arm) -> str:
     """The arm's mode as the service resolves it now; without its rag part where the arm has no context.
 
     Raises RefusedArtifact if it cannot be answered, or does not retrieve what the arm or a task needs.
     """
-    model = await service.check(arm.asked_mode)
-    mode = Mode() if model.kind == _BASE else Mode.parse(model.root)
+    mode = await pinned(service, arm.asked_mode)
     for task in suite.asked(arm):
         check_mode(arm, mode, task)
     return str(replace(mode, rag=False, index=None) if arm.context == "none" else mode)

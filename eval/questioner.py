@@ -12,11 +12,13 @@ from eval.likelihood import Scorer, likeliest
 from eval.metrics import score
 from eval.needs import SCORED, needs
 from eval.observed import Observed
+from eval.opinion import Opinion
 from eval.opinions import Opinions
 from eval.parties import Parties
 from eval.plan import Question
 from eval.ranked import ranking, search
 from eval.runfile import Item, Reply
+from ragtune.examples import UNANSWERABLE
 from ragtune.mode import Mode
 
 
@@ -32,7 +34,7 @@ class Questioner:
     def __post_init__(self) -> None:
         self._contexts = Contexts(self.parties.service) if self.parties.service else None
 
-    async def item(self, question: Question, *, alone: bool = False) -> Item:
+    async def item(self, question: Question, *, alone: bool = False, warm_up: bool = False) -> Item:
         """One answer, scored; or the reason why there is none. Raises Unavailable if the service is gone."""
         item = _blank(question)
         given = await self._given(question)
@@ -44,10 +46,17 @@ class Questioner:
         )
         found = self.reusable.get(key)
         outcome = Outcome(found.reply) if found else await self._outcome(question, asked)
-        item = item.model_copy(update={"key": key, "retries": outcome.retries, "reused": found is not None})
+        how = {"retries": outcome.retries, "reused": found is not None, "warm_up": warm_up}
+        item = item.model_copy(update={"key": key, **how})
         if outcome.reply is None:
             return item.model_copy(update={"error": outcome.error or "there was no answer"})
-        scored = await self._scored(question, asked, outcome.reply)
+        observed = self._observed(question, asked, outcome.reply)
+        observed, opinions = await self._with_opinions(question, observed)
+        item = item.model_copy(update={"retries": item.retries + sum(one.retries for one in opinions.values())})
+        for who, opinion in opinions.items():
+            if opinion.error is not None:
+                return item.model_copy(update={"error": f"{who} could not be asked: {opinion.error}"})
+        scored = vars(score(observed, question.task.metrics))
         return item.model_copy(update={"reply": outcome.reply, "alone": alone and found is None, **scored})
 
     async def _given(self, question: Question) -> Given | None:
@@ -95,11 +104,9 @@ class Questioner:
             return Outcome(likeliest(asked, found, scorer.sent, milliseconds), retries=retries)
         return Outcome(generated.reply.model_copy(update={"likelihoods": found}), retries=retries)
 
-    async def _scored(self, question: Question, asked: Asked, reply: Reply) -> dict[str, object]:
-        """The fields of an item that a reply fills."""
-        wanted = needs(question.task.metrics)
+    def _observed(self, question: Question, asked: Asked, reply: Reply) -> Observed:
         searched = asked.passages is None and not question.arm.outside and Mode.parse(asked.mode).rag
-        observed = Observed(
+        return Observed(
             question.example,
             reply.text,
             labels=question.labels,
@@ -108,11 +115,17 @@ class Questioner:
             ranking=ranking(reply.passages) if searched else None,
             likelihoods=reply.likelihoods,
         )
+
+    async def _with_opinions(self, question: Question, observed: Observed) -> tuple[Observed, dict[str, Opinion]]:
+        """What the task's metrics need of others, beside who said it."""
+        wanted, found = needs(question.task.metrics), dict[str, Opinion]()
         if "embedding" in wanted:
-            observed = replace(observed, similarity=await self.opinions.similarity(observed))
+            found["the embedding model"] = said = await self.opinions.similarity(observed)
+            observed = replace(observed, similarity=said.score)
         if "judge" in wanted:
-            observed = replace(observed, judged=await self.opinions.judged(observed))
-        return vars(score(observed, question.task.metrics))
+            found["the judge"] = said = await self.opinions.judged(observed)
+            observed = replace(observed, judged=said.score)
+        return observed, found
 
 
 def _blank(question: Question) -> Item:
@@ -132,6 +145,8 @@ def _blank(question: Question) -> Item:
 
 def _texts(question: Question) -> tuple[str, ...]:
     """The texts whose log-probabilities are asked for: the choices, and the first answer."""
+    if question.example.slice == UNANSWERABLE:  # scored by abstention alone
+        return ()
     wanted = needs(question.task.metrics) & SCORED
     choices = question.example.choices if "choices" in wanted else ()
     return tuple(dict.fromkeys((*choices, *(question.example.answers[:1] if "likelihood" in wanted else ()))))

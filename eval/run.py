@@ -5,8 +5,9 @@ begin       what holds for the whole run; leaks end it here
 earlier     what was answered in an earlier sitting, or by an earlier run
 ask         a few questions of each arm one at a time, then all others at once, in the order of the plan
 
-The first are timed alone, as one user would see it, and their answers are as good as the others': nothing is asked
-twice. There is no pause between two arms: a service that computes modes in one batch stays full until the last answer.
+The first of each arm warms up the service, the next are timed alone, as one user would see it; their answers are as
+good as the others': nothing is asked twice. There is no pause between two arms: a service that computes modes in one
+batch stays full until the last answer.
 """
 
 import time
@@ -54,6 +55,7 @@ async def run_suite(
         header = await begin(
             planned, parties, target.url if target else "", allow_leaks=how.allow_leaks, roots=how.roots
         )
+        header = header.model_copy(update={"judge": opinions.by and opinions.by.model, "embedding": opinions.embedding})
         with closing(RunWriter(folder)) as writer:
             before = earlier(folder, header, how)
             kept = len(before.kept)

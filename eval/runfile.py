@@ -83,14 +83,15 @@ class Alone(_Frozen):
 class Header(_Frozen):
     """What holds for the whole run.
 
-    `modes` are by arm what was asked, its versions pinned; an outside arm has none. `trained` and `indexed` are by arm;
-    an arm that is not there uses none. `alone` are by arm the times of requests that ran alone. `data` is the SHA-256
-    of each task's examples; `left_out` counts by arm the questions that could not be asked, as their example names
-    nothing that holds the answer. `leaks` are by task the ids of examples that stand in the training files, too; a run
-    with some was allowed to have them. `unchecked` are by arm the reasons why what it was trained on could not be
-    looked at. `known` is by index and task the share of examples of which an answer was found in the knowledge base: by
-    a search for it, so it may be more. `unheld` counts by arm with gold passages the questions whose passages hold none
-    of the accepted answers. `seconds` is what the run took, all its sittings together, `started` when the first began.
+    `modes` are by arm what was asked, its versions pinned; an outside arm has none. `judge` and `embedding` are the
+    models that answers are scored by, pinned, too. `trained` and `indexed` are by arm; an arm that is not there uses
+    none. `alone` are by arm the times of requests that ran alone. `data` is the SHA-256 of each task's examples;
+    `left_out` counts by arm the questions that could not be asked, as their example names nothing that holds the
+    answer. `leaks` are by task the ids of examples that stand in the training files, too; a run with some was allowed
+    to have them. `unchecked` are by arm the reasons why what it was trained on could not be looked at. `known` is by
+    index and task the share of examples of which an answer was found in the knowledge base: by a search for it, so it
+    may be more. `unheld` counts by arm with gold passages the questions whose passages hold none of the accepted
+    answers. `seconds` is what the run took, all its sittings together, `started` when the first began.
     """
 
     suite: Suite
@@ -100,6 +101,8 @@ class Header(_Frozen):
     trained: dict[str, Trained] = {}
     indexed: dict[str, Indexed] = {}
     alone: dict[str, tuple[Alone, ...]] = {}
+    judge: str | None = None
+    embedding: str | None = None
     data: dict[str, str]
     left_out: dict[str, int] = {}
     leaks: dict[str, tuple[str, ...]] = {}
@@ -156,7 +159,8 @@ class Item(_Frozen):
     not in `scores`. `predicted` is the label read from the answer where the task has labels, "" if it is none of them.
     `gold_retrieved` is None where the mode retrieves nothing or the example names no document. `cluster` is what the
     example shares with others that are not independent of it: its first gold document, the text it stands on, or
-    itself. `alone`: nothing else was asked meanwhile. `reused`: taken from an earlier run, whose timings it has. `key`
+    itself. `alone`: nothing else was asked meanwhile. `warm_up`: nor then, but what it took is not to be counted, as it
+    may be what only the first request takes. `reused`: taken from an earlier run, whose timings it has. `key`
     is equal for items that asked the same of the same versions.
     """
 
@@ -176,6 +180,7 @@ class Item(_Frozen):
     error: str | None = None
     retries: int = 0
     alone: bool = False
+    warm_up: bool = False
     reused: bool = False
     key: str = ""
 

@@ -12,6 +12,7 @@ from eval.metrics import METRICS
 from eval.runfile import Item, Reply
 from eval.statistics import Compared, Interval, compared, interval, resampled
 from eval.whole import compared_whole
+from ragtune.examples import UNANSWERABLE
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Sample:
     @property
     def loaded(self) -> list[Reply]:
         """What was answered in this run beside others: what its timings under load are of."""
-        items = (item for item in self.items if not item.alone and not item.reused)
+        items = (item for item in self.items if not (item.alone or item.warm_up or item.reused))
         return [item.reply for item in items if item.reply is not None]
 
     @property
@@ -99,8 +100,9 @@ class Samples:
         return Sample(tuple(item for group in groups for item in group))
 
     def part(self, arm: str, task: str, name: str = "") -> Sample:
-        """The items of one slice; those of no slice without a name, which are what a task's score is of."""
-        return Sample(tuple(item for item in self._groups.get((arm, task), ()) if item.slice == name))
+        """The items of one slice; without a name those of a task's score, which are all that can be answered."""
+        items = self._groups.get((arm, task), ())
+        return Sample(tuple(item for item in items if (item.slice == name if name else item.slice != UNANSWERABLE)))
 
     def slices(self, arm: str, task: str) -> list[str]:
         """The names of the slices an arm was asked, sorted."""

@@ -1,6 +1,7 @@
 """One sitting: the questions that are missing, some one at a time, the others together; every item kept at once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,12 +37,24 @@ class Sitting:
         """All that is missing. Raises Unavailable if the service is gone; what was answered is kept."""
         asked = {item.place for item in self.items}
         missing = [question for question in planned.all if question.key not in asked]
-        first = [question for arm in planned.questions for question in _first(arm, planned.suite.alone)]
-        for question in first:
-            if question.key not in asked:
-                self._keep(await self.questioner.item(question, alone=True))
-        timed = {question.key for question in first}
-        await self._together([question for question in missing if question.key not in timed])
+        timed = Counter(item.arm for item in self.items if item.alone)
+        first: list[Question] = []
+        for arm in planned.suite.arms:
+            of_arm = [question for question in missing if question.arm == arm]
+            first += await self._alone(of_arm, planned.suite.alone - timed[arm.name])
+        done = {question.key for question in first}
+        await self._together([question for question in missing if question.key not in done])
+
+    async def _alone(self, questions: Sequence[Question], count: int) -> list[Question]:
+        """So many one at a time, after one that warms up whatever serves them; of those that an answer is generated
+        for, as the others have no first token. Which were asked."""
+        generated = [question for question in questions if generates(question.task)]
+        cold = 1 if count > 0 and len(generated) > 1 else 0
+        chosen = generated[: cold + max(0, count)]
+        for place, question in enumerate(chosen):
+            warms = place < cold
+            self._keep(await self.questioner.item(question, alone=not warms, warm_up=warms))
+        return chosen
 
     async def _together(self, questions: Sequence[Question]) -> None:
         async def one(question: Question) -> None:
@@ -70,8 +83,3 @@ def alone(planned: Plan, items: Sequence[Item]) -> dict[str, tuple[Alone, ...]]:
         timings = item.reply.timings
         found[item.arm] += (Alone(first_token_ms=timings.first_token_ms, total_ms=timings.total_ms),)
     return found
-
-
-def _first(questions: Sequence[Question], count: int) -> list[Question]:
-    """Of those that an answer is generated for: the others have no first token."""
-    return [question for question in questions if generates(question.task)][:count]

@@ -41,7 +41,7 @@ import tomllib
 from collections.abc import Collection
 from pathlib import Path
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from eval.arm import Arm, Context
 from eval.section import Section
@@ -92,6 +92,13 @@ class Judge(Section):
     api_key_env: str | None = None
     prompt: str | None = Field(default=None, description="with {question}, {answers} and {answer}; absent: our own")
 
+    @field_validator("prompt")
+    @classmethod
+    def _shows_the_answer(cls, prompt: str | None) -> str | None:
+        if prompt is not None and "{answer}" not in prompt:
+            raise ValueError("a judge sees nothing of an answer without {answer} in the prompt")
+        return prompt
+
 
 class Suite(Section):
     """The whole plan.
@@ -140,6 +147,10 @@ class Suite(Section):
                 _check("metric of the task", gate.metric, tasks[gate.task].metrics)
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: two repeats have the same seed, and would be one")
+        if len(self.seeds) > 1 and self.temperature == 0:
+            raise ValueError(
+                "seeds: at temperature 0 every repeat gives the same answer; give one seed, or a temperature above 0"
+            )
         if self.judge is None and (judged := [task.name for task in self.tasks if "judge" in task.metrics]):
             raise ValueError(f"task {judged[0]!r} has the metric 'judge', and there is no [judge]")
         return self

@@ -28,7 +28,7 @@ class Behaviour:
     known: tuple[str, ...] = ("base", "help-lora+rag", "best")
     best: str = "help-lora@2+rag:handbook@3"  # what the alias means
     recipe: dict[str, Any] = field(default_factory=dict)  # that help-lora was trained by
-    prompt: bool = False  # in time even for what is "too late"
+    prompt: bool = False  # in time even for those
     answered: int = 0
     at_once: int = 0
     most_at_once: int = 0
@@ -36,7 +36,13 @@ class Behaviour:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     searched: list[dict[str, Any]] = field(default_factory=list)
     scored: list[dict[str, Any]] = field(default_factory=list)
+    embedded: list[list[str]] = field(default_factory=list)
+    embeds: bool = False  # even what is "unembeddable"
+    late: str = "too late"  # what stands in questions that are not answered in time
     conversations: list[dict[str, Any]] = field(default_factory=list)
+
+
+MINILM = {"id": "minilm", "kind": "embedding", "root": "minilm"}
 
 
 def refused(status: int, message: str, retry_after: str | None = None) -> Response:
@@ -60,7 +66,7 @@ def application(behaviour: Behaviour) -> FastAPI:
 
     @app.get("/v1/models")
     async def models() -> dict[str, object]:
-        return {"data": [{"id": "help-lora", "kind": "lora", "root": "help-lora@2", "other": 1}]}
+        return {"data": [{"id": "help-lora", "kind": "lora", "root": "help-lora@2", "other": 1}, MINILM]}
 
     @app.get("/v1/models/{id:path}")
     async def model(id: str) -> Response:  # noqa: A002 - as in the API
@@ -100,6 +106,15 @@ def application(behaviour: Behaviour) -> FastAPI:
         behaviour.scored.append(body)
         logprobs = [None, *(-1.0 if token == ord("x") else -0.5 for token in body["prompt"][1:])]
         return {"choices": [{"text": "", "logprobs": {"token_logprobs": logprobs}}]}
+
+    @app.post("/v1/embeddings")
+    async def embeddings(request: Request) -> Response:
+        texts = (await request.json())["input"]
+        if "unembeddable" in texts and not behaviour.embeds:
+            return refused(500, "oops")
+        behaviour.embedded.append(texts)
+        vectors = [[1.0, 0.0] if text == "fine" else [0.6, 0.8] for text in texts]
+        return JSONResponse({"data": [{"index": n, "embedding": vector} for n, vector in enumerate(vectors)]})
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> dict[str, object]:
@@ -157,7 +172,7 @@ def answered(behaviour: Behaviour, body: dict[str, Any], first_token_ms: float) 
     if behaviour.busy and body["max_tokens"] > 1:
         behaviour.busy -= 1
         return refused(429, "the queue is full", "0")
-    if "too late" in body["query"] and not behaviour.prompt:
+    if behaviour.late in body["query"] and not behaviour.prompt:
         return refused(504, "the deadline passed")
     if "garbled" in body["query"]:
         return JSONResponse({"text": 1})

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eval.metrics.words import containment
+from eval.observed import Observed
 from ragtune.examples import UNANSWERABLE
 
 if TYPE_CHECKING:  # a run file holds a suite, and a suite names metrics
@@ -44,6 +45,18 @@ REFUSALS = (
 def abstention(text: str, wordings: Sequence[str]) -> float:
     """1 if the text says that it has no answer: in one of these `wordings`, or in a common one (REFUSALS)."""
     return containment(text, [*wordings, *REFUSALS])
+
+
+def abstains(observed: Observed) -> bool:
+    """Whether the answer says that there is none, in one of the task's wordings or a common one.
+
+    The wording of an accepted answer does not count, unless the right answer is to have none.
+    """
+    wordings = (*observed.refusals, *REFUSALS)
+    if observed.example.slice != UNANSWERABLE:
+        accepted = observed.example.answers
+        wordings = tuple(one for one in wordings if not any(containment(answer, [one]) for answer in accepted))
+    return containment(observed.text, wordings) == 1
 
 
 def coverage(items: Sequence["Item"]) -> float | None:

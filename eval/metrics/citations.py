@@ -10,7 +10,7 @@ from eval.metrics.retrieval import relevant
 from eval.metrics.words import containment
 from eval.observed import Observed
 
-CITATION = re.compile(r"\[(\d{1,3})\]")
+_CITATION = re.compile(r"\[(\d{1,3})\]")
 
 
 def citation_precision(observed: Observed) -> float | None:
@@ -30,8 +30,13 @@ def citation_recall(observed: Observed) -> float | None:
     return len(told) / len(shown) if shown else None
 
 
+def uncited(observed: Observed) -> str:
+    """The text without its citations; without passages it has none, and `[2]` is part of what it says."""
+    return _CITATION.sub(" ", observed.text) if observed.passages else observed.text
+
+
 def _cited(observed: Observed) -> set[int]:
-    named = {int(number) for number in CITATION.findall(observed.text)}
+    named = {int(number) for number in _CITATION.findall(observed.text)}
     return named | {passage.number for passage in observed.passages if passage.cited}
 
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eval.metrics.abstention import abstention
-from eval.metrics.citations import CITATION
+from eval.metrics.abstention import abstains
+from eval.metrics.citations import uncited
 from eval.observed import Observed
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*(?!\w)|\w+")
@@ -54,10 +54,10 @@ def groundedness(observed: Observed) -> float | None:
 
     None without passages, where no content word is left, and where the text says that it has no answer.
     """
-    if not observed.passages or abstention(observed.text, observed.refusals):
+    if not observed.passages or abstains(observed):
         return None
     asked = {word.text for word in _words(observed.example.query)}
-    said = [word for word in _words(CITATION.sub(" ", observed.text)) if word.text not in asked]
+    said = [word for word in _words(uncited(observed)) if word.text not in asked]
     given = [word for passage in observed.passages for word in _words(passage.text)]
     texts, stems = {word.text for word in given}, {word.stem for word in given}
     supported = sum(word.text in texts if word.whole else word.stem in stems for word in said)

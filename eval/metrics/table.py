@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from eval.metrics.abstention import abstention
-from eval.metrics.citations import citation_precision, citation_recall
+from eval.metrics.abstention import abstains
+from eval.metrics.citations import citation_precision, citation_recall, uncited
 from eval.metrics.fields import field_f1, field_precision, field_recall, first_object, valid_json
 from eval.metrics.grounding import groundedness
 from eval.metrics.labels import label_accuracy, label_in, macro_f1
@@ -20,8 +20,13 @@ def _of_text(score: Callable[[str, Sequence[str]], float | None]) -> Callable[[O
     return lambda observed: score(observed.text, observed.example.answers)
 
 
+def _of_words(score: Callable[[str, Sequence[str]], float | None]) -> Callable[[Observed], float | None]:
+    """A citation is no part of what is said."""
+    return lambda observed: score(uncited(observed), observed.example.answers)
+
+
 def _abstention(observed: Observed) -> float:
-    return abstention(observed.text, observed.refusals)
+    return float(abstains(observed))
 
 
 def _similarity(observed: Observed) -> float | None:
@@ -34,7 +39,7 @@ def _judged(observed: Observed) -> float | None:
 
 
 def _has_number(observed: Observed) -> bool:
-    return last_number(observed.text) is not None
+    return last_number(uncited(observed)) is not None
 
 
 def _has_object(observed: Observed) -> bool:
@@ -46,11 +51,11 @@ def _has_label(observed: Observed) -> bool:
 
 
 _ALL = (
-    Metric("exact_match", "text", _of_text(exact_match), "is an accepted answer, but for case, articles, punctuation"),
-    Metric("token_f1", "text", _of_text(token_f1), "shares its words with an accepted answer"),
-    Metric("containment", "text", _of_text(containment), "has an accepted answer in it, word for word"),
-    Metric("rouge_l", "text", _of_text(rouge_l), "has the words of an accepted answer in the same order"),
-    Metric("numeric_match", "text", _of_text(numeric_match), "ends on the right number", reads=_has_number),
+    Metric("exact_match", "text", _of_words(exact_match), "is an accepted answer, but for case, articles, punctuation"),
+    Metric("token_f1", "text", _of_words(token_f1), "shares its words with an accepted answer"),
+    Metric("containment", "text", _of_words(containment), "has an accepted answer in it, word for word"),
+    Metric("rouge_l", "text", _of_words(rouge_l), "has the words of an accepted answer in the same order"),
+    Metric("numeric_match", "text", _of_words(numeric_match), "ends on the right number", reads=_has_number),
     Metric("label_accuracy", "labels", label_accuracy, "names the right label", reads=_has_label),
     Metric(
         "macro_f1", "labels", label_accuracy, "F1 of each label, averaged over labels", whole=macro_f1, reads=_has_label
@@ -71,8 +76,8 @@ _ALL = (
     Metric("citation_precision", "passages", citation_precision, "share of its citations that are right"),
     Metric("citation_recall", "passages", citation_recall, "share of the gold documents it was given that it cites"),
     Metric("groundedness", "passages", groundedness, "share of its words that stand in its passages"),
-    Metric("recall", "ranking", recall, "share of the gold documents that were retrieved"),
-    Metric("mrr", "ranking", mrr, "1 / the rank of the first gold document"),
+    Metric("recall", "ranking", recall, "share of the gold documents among all that were retrieved"),
+    Metric("mrr", "ranking", mrr, "1 / the rank of the first gold document among all that were retrieved"),
     Metric("ndcg", "ranking", ndcg, "the first ten documents, against the best order of them"),
     Metric("judge", "judge", _judged, "what a language model thinks of it, beside the accepted answers"),
 )

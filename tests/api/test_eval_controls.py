@@ -120,6 +120,22 @@ def test_gold_passages_that_hold_the_answer_go_first_and_those_that_do_not_are_c
     assert "hold no accepted answer word for word: best: 1." in " ".join(told.split())
 
 
+def test_an_arm_may_say_how_much_is_retrieved(tmp_path: Path, run: Started, behaviour: Behaviour) -> None:
+    history = [{"role": "user", "content": "Of 7 months?"}, {"role": "assistant", "content": "Yes."}]
+    arms = arm("best") + arm("best", label="one") + "top_k = 1\n" + arm("best", label="two") + "top_k = 2\n"
+    assert run([QUESTION, QUESTION | {"id": "2", "history": history}], arms).exit_code == 0
+    assert sorted(body.get("top_k", 0) for body in behaviour.bodies) == [0, 1, 2]
+    told = [body.get("ragtune") for body in behaviour.conversations]
+    assert sorted(map(str, told)) == ["None", "{'top_k': 1}", "{'top_k': 2}"]
+    assert len({item.key for item in made(tmp_path).items}) == 6, "none has the answer of another"
+    refused = run([QUESTION], arm("base") + "top_k = 2\n")
+    assert isinstance(refused.exception, RefusedArtifact)
+    behaviour.best = "help-lora@2"
+    refused = run([QUESTION], arm("best") + "top_k = 2\n")
+    assert isinstance(refused.exception, RefusedArtifact)
+    assert "top_k needs a mode with rag; help-lora@2 has none" in refused.exception.message
+
+
 def test_an_alias_that_retrieves_nothing_has_no_context_to_replace(run: Started, behaviour: Behaviour) -> None:
     behaviour.best = "help-lora@2"
     done = run([QUESTION], arm("best", context="gold"))

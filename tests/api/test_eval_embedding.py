@@ -7,7 +7,11 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from eval.embedding import AT_ONCE, embedding_model, similarities
+from eval.client import Service
+from eval.embedding import AT_ONCE, embedding_model, similarity
+from eval.opinion import Opinion
+from eval.runfile import Model
+from eval.runfile import Server as Described
 from ragtune.errors import Unavailable
 
 WINDOW = 8  # words
@@ -22,6 +26,9 @@ class Server:
     broken: bool = False
     asked: list[list[str]] = field(default_factory=list)
 
+    async def ready(self) -> dict[str, str]:
+        return {}
+
     async def embed(self, request: Request) -> Response:
         if self.busy:
             return Response(status_code=self.busy.pop(0), headers={"Retry-After": "0"})
@@ -33,58 +40,72 @@ class Server:
         return JSONResponse({"data": data[: -1 if self.broken else None][::-1]})
 
 
-def known(server: Server, models: object = None) -> httpx.AsyncClient:
+def known(server: Server) -> httpx.AsyncClient:
     app = FastAPI()
     app.add_api_route("/v1/embeddings", server.embed, methods=["POST"], response_model=None)
-    app.add_api_route("/v1/models", lambda: models)
+    app.add_api_route("/readyz", server.ready)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
 
 
+async def found(server: Server, text: str, *answers: str) -> Opinion:
+    async with known(server) as client:
+        return await similarity(Service(client, "http://service", 1), "m", text, answers)
+
+
 async def test_our_own_service_embeds_for_the_evaluator(client: httpx.AsyncClient) -> None:
-    model = await embedding_model(client)
-    found = await similarities(client, model, ["abc", "abc"], [["zzz", "cab"], ["zzz"]])
-    assert found == [pytest.approx(1), pytest.approx(0)]
+    service = Service(client, "http://service", 1)
+    model = embedding_model(await service.describe())
+    assert (await similarity(service, model, "abc", ["zzz", "cab"])).score == pytest.approx(1)
+    assert (await similarity(service, model, "abc", ["zzz"])).score == pytest.approx(0)
 
 
-async def test_the_nearest_accepted_answer_counts() -> None:
-    async with known(Server()) as service:
-        found = await similarities(service, "m", ["dog", "dog", "dog"], [["cat", "hound"], ["god"], ["dog"]])
-    assert found == [pytest.approx(0.8), pytest.approx(-1), pytest.approx(1)]
+@pytest.mark.parametrize(("answers", "score"), [(["cat", "hound"], 0.8), (["god"], -1), (["dog"], 1)])
+async def test_the_nearest_accepted_answer_counts(answers: list[str], score: float) -> None:
+    assert (await found(Server(), "dog", *answers)).score == pytest.approx(score)
 
 
 async def test_each_text_is_embedded_once_and_many_at_a_time() -> None:
-    server, texts = Server(), [f"word {n}" for n in range(AT_ONCE)]
-    async with known(server) as service:
-        found = await similarities(service, "m", texts + texts, [["dog"]] * (2 * AT_ONCE))
-    assert found == [pytest.approx(0.6)] * (2 * AT_ONCE)
-    assert [len(batch) for batch in server.asked] == [AT_ONCE, 1]
+    server, answers = Server(), [f"word {n}" for n in range(AT_ONCE)]
+    assert (await found(server, "word 0", *answers)).score == pytest.approx(1)
+    assert (await found(server, "dog", *answers)).score == pytest.approx(0.6)
+    assert [len(batch) for batch in server.asked] == [AT_ONCE, AT_ONCE, 1]
 
 
 async def test_a_text_without_a_letter_is_like_nothing_and_is_not_sent() -> None:
     server = Server()
-    async with known(server) as service:
-        assert await similarities(service, "m", [" \n"], [["dog"]]) == [0.0]
-    assert server.asked == [["dog"]]
+    assert await found(server, " \n", "dog") == Opinion(0.0)
+    assert server.asked == []
 
 
-async def test_one_text_that_is_too_long_costs_no_other_its_similarity() -> None:
+async def test_a_text_that_is_too_long_is_like_none_it_could_be_compared_with_and_costs_no_other_its_similarity() -> (
+    None
+):
     long = "word " * 20
-    async with known(Server()) as service:
-        found = await similarities(service, "m", [long, "dog", "dog"], [["dog"], ["hound", long], [long]])
-    assert found == [None, pytest.approx(0.8), None]
+    assert await found(Server(), long, "dog") == Opinion() == await found(Server(), "dog", long)
+    assert (await found(Server(), "dog", "hound", long)).score == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(
-    ("server", "found"),
-    [(Server([429, 503]), 1.0), (Server([500]), None), (Server([429] * 6), None), (Server(broken=True), None)],
+    ("server", "opinion"),
+    [
+        (Server([429, 503]), Opinion(1.0, retries=2)),
+        (Server([500]), Opinion(error="HTTP 500: ")),
+        (Server([429] * 6), Opinion(error="HTTP 429: ", retries=5)),
+        (Server(broken=True), Opinion(error="not as many vectors as texts")),
+    ],
 )
-async def test_an_overload_is_waited_out_and_other_failures_are_no_similarity(server: Server, found: object) -> None:
-    async with known(server) as service:
-        assert await similarities(service, "m", ["dog"], [["dog"]]) == [found]
+async def test_an_overload_is_waited_out_and_other_failures_are_told(server: Server, opinion: Opinion) -> None:
+    assert await found(server, "dog", "dog") == opinion
 
 
-@pytest.mark.parametrize("models", [{"data": [{"id": "base", "kind": "base"}]}, {"models": []}])
-async def test_a_service_without_an_embedding_model_is_told_before_any_work(models: object) -> None:
-    async with known(Server(), models) as service:
-        with pytest.raises(Unavailable, match="embedding_similarity"):
-            await embedding_model(service)
+async def test_a_service_that_is_gone_is_said_to_be() -> None:
+    async with httpx.AsyncClient(base_url="http://127.0.0.1:1") as client:
+        with pytest.raises(Unavailable, match="no longer answers"):
+            await similarity(Service(client, "http://127.0.0.1:1", 1), "m", "dog", ["dog"])
+
+
+@pytest.mark.parametrize("models", [(), (Model(id="base", kind="base", root="base"),)])
+def test_a_service_without_an_embedding_model_is_told_before_any_work(models: tuple[Model, ...]) -> None:
+    described = Described(base="b", note=None, fingerprint="f", device="cpu", max_model_len=1, models=models)
+    with pytest.raises(Unavailable, match="embedding_similarity"):
+        embedding_model(described)

@@ -137,7 +137,7 @@ def test_an_outside_arm_is_streamed_and_needs_no_service_of_ours(
     assert first.reply is not None and first.scores == {"containment": 1}
     assert (first.reply.text, first.reply.resolved_mode, first.reply.usage.prompt_tokens) == ("It is fine.", "large", 7)
     assert 0 < first.reply.timings.first_token_ms < first.reply.timings.total_ms
-    assert (first.alone, second.alone) == (True, False)
+    assert [(item.warm_up, item.alone) for item in (first, second)] == [(True, False), (False, True)]
     assert outside.keys == ["Bearer secret"] * 2
     assert outside.bodies[0]["messages"] == [{"role": "user", "content": "Why?\n\nBe brief."}]
     header = read_run(tmp_path / "out").header

@@ -76,6 +76,8 @@ def without_times(run: Run) -> list[Item]:
         item.model_copy(
             update={
                 "retries": 0,
+                "alone": False,
+                "warm_up": False,
                 "reply": item.reply
                 and item.reply.model_copy(
                     update={"id": "", "timings": item.reply.timings.model_copy(update={"first_token_ms": 0})}

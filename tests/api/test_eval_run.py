@@ -141,6 +141,11 @@ def test_some_questions_of_all_tasks_are_timed_alone_and_then_the_others_asked_t
     assert behaviour.most_at_once == 6
     first = {item.query: item.task for item in items(folder)}
     assert [first[query] for query in behaviour.asked[:4]] == ["knowledge", "extraction"] * 2
+    by_query = {(item.arm, item.query): item for item in items(folder)}
+    warm, *timed = [by_query["base", query] for query in behaviour.asked[:5]]
+    assert warm.warm_up and not warm.alone and all(item.alone and not item.warm_up for item in timed)
+    assert [item.arm for item in items(folder) if item.warm_up] == ["base", "trained"]
+    assert base["cost"]["loaded"]["n"] == 26 - 5
     assert len(behaviour.asked) == len(items(folder)) == 46, "nothing is asked twice"
     assert sum(item.alone for item in items(folder)) == 8
 

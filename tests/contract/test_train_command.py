@@ -51,6 +51,7 @@ def test_an_alias_points_to_what_was_published_and_the_job_says_so(folder: Path)
     assert done.exit_code == 0, done.output
     published = json.loads(done.stdout)
     assert (published["version"], published["aliases"]) == ("short@1", ["prod"])
+    assert published["training"]["recipe"]["train"] == [str(folder / "train.jsonl")]
     (job,) = jobs(folder).newest(9)
     assert (job.kind, job.resource, job.state) == ("training", "adapter:short", "succeeded")
     assert job.result == {"version": "short@1", "alias": "short@prod"}

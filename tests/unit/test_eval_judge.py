@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from eval.asking import Outcome
 from eval.judge import agreement, check, judge, judge_prompt, judgement
 from eval.observed import Observed
+from eval.opinion import Opinion
+from eval.runfile import Reply
 from eval.suite import Judge
 from ragtune.errors import RefusedArtifact
 from ragtune.examples import Example
+from ragtune.wire import Timings, Usage
 
 BY = Judge(model="large")
 
@@ -20,9 +24,21 @@ def observed(text: str) -> Observed:
     return Observed(Example(id="1", query="How long?", answers=("26 months", "two years and two months")), text)
 
 
-def answering(reply: str | None) -> Callable[[str], Awaitable[str | None]]:
-    async def consult(prompt: str) -> str | None:
-        return reply
+def answering(text: str | None) -> Callable[[str], Awaitable[Outcome]]:
+    async def consult(prompt: str) -> Outcome:
+        if text is None:
+            return Outcome(error="HTTP 500: oops", retries=2)
+        return Outcome(
+            Reply(
+                id="1",
+                text=text,
+                finish_reason="stop",
+                resolved_mode="large",
+                versions={},
+                usage=Usage(prompt_tokens=1, completion_tokens=1),
+                timings=Timings(total_ms=1),
+            )
+        )
 
     return consult
 
@@ -50,11 +66,11 @@ def answering(reply: str | None) -> Callable[[str], Awaitable[str | None]]:
 )
 async def test_only_one_plain_digit_is_a_judgement(reply: str, score: float | None) -> None:
     assert judgement(reply) == score
-    assert await judge(answering(reply), BY, observed("26 months")) == score
+    assert await judge(answering(reply), BY, observed("26 months")) == Opinion(score)
 
 
-async def test_a_judge_that_does_not_reply_gives_no_score() -> None:
-    assert await judge(answering(None), BY, observed("26 months")) is None
+async def test_a_judge_that_does_not_reply_says_nothing_of_the_answer() -> None:
+    assert await judge(answering(None), BY, observed("26 months")) == Opinion(error="HTTP 500: oops", retries=2)
 
 
 def test_the_prompt_shows_question_answers_and_answer() -> None:
@@ -77,7 +93,7 @@ async def test_a_judge_that_cannot_judge_is_refused_before_any_work() -> None:
     await check(answering("5"), BY)
     with pytest.raises(RefusedArtifact, match=r"'large' replied 'Well\.\.\.' where one digit"):
         await check(answering("Well..."), BY)
-    with pytest.raises(RefusedArtifact, match="did not reply"):
+    with pytest.raises(RefusedArtifact, match=r"did not reply \(HTTP 500: oops\)"):
         await check(answering(None), BY)
 
 

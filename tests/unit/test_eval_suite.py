@@ -100,6 +100,17 @@ def test_a_suite_is_read_with_its_defaults(tmp_path: Path) -> None:
         (('mode = "base"', 'mode = "base"\ncontext = "golden"'), "arms, number 1, context: Input should be 'none',"),
         (('mode = "base"', 'endpoint = "http://a"\nmodel = "m"\ncontext = "none"'), "an endpoint retrieves nothing"),
         (("limit = 2", 'format = "xml"'), "tasks, number 2, format: Input should be 'examples',"),
+        (('name = "demo"', 'name = "demo"\nseeds = [1, 2]'), "at temperature 0 every repeat gives the same answer"),
+        (
+            ("[[comparisons]]", '[judge]\nmodel = "m"\nprompt = "{question}"\n[[comparisons]]'),
+            "judge, prompt: a judge sees nothing of an answer without {answer}",
+        ),
+        (('mode = "base"', 'endpoint = "http://a/v1"\nmodel = "m"\ntop_k = 2'), "top_k is for an arm that retrieves"),
+        (('mode = "rag"', 'mode = "rag"\ntop_k = 2\ncontext = "gold"'), "top_k is for an arm that retrieves"),
+        (
+            ('mode = "rag"', 'mode = "rag"\ntop_k = 0'),
+            "arms, number 2, top_k: Input should be greater than or equal to 1",
+        ),
         (('name = "demo"', 'name = "demo"\nseeds = [1, 1]'), "two repeats have the same seed"),
         (('name = "demo"', 'name = "demo"\nseeds = []'), "seeds: Tuple should have at least 1 item"),
         (
@@ -197,7 +208,9 @@ def test_files_are_relative_to_the_suite(tmp_path: Path) -> None:
 def test_every_example_is_asked_once_with_each_seed(tmp_path: Path) -> None:
     write_examples(tmp_path / "heldout.jsonl", 3)
     write_examples(tmp_path / "listings.jsonl", 2)
-    planned = plan(read_suite(write(tmp_path, SUITE.replace('name = "demo"', 'name = "demo"\nseeds = [7, 8]'))))
+    planned = plan(
+        read_suite(write(tmp_path, SUITE.replace('name = "demo"', 'name = "demo"\nseeds = [7, 8]\ntemperature = 1')))
+    )
     retrieval = planned.questions[1]
     assert [(q.example.id, q.repeat, q.seed) for q in retrieval] == [
         (str(n), r, r + 7) for r in (0, 1) for n in range(3)
@@ -258,6 +271,16 @@ def test_metrics_that_cannot_be_had_of_the_examples_are_told_before_anything_is_
     with pytest.raises(RefusedArtifact) as refused:
         plan(read_suite(write(tmp_path, suite)))
     assert says in refused.value.message
+
+
+@pytest.mark.parametrize("metrics", ['"recall"', '"perplexity"', '"containment", "perplexity"'])
+def test_how_much_is_retrieved_is_for_answers_that_are_generated_alone(tmp_path: Path, metrics: str) -> None:
+    example = {"id": "1", "query": "q", "answers": ["x"], "gold_documents": ["a"]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(example))
+    task = f'name = "t"\nexamples = "a.jsonl"\nmetrics = [{metrics}]'
+    suite = write(tmp_path, f'name = "n"\n[[tasks]]\n{task}\n[[arms]]\nmode = "rag"\ntop_k = 2')
+    with pytest.raises(RefusedArtifact, match="arm 'rag' cannot be asked task 't': top_k is for answers that are"):
+        plan(read_suite(suite))
 
 
 def test_a_gate_on_a_slice_that_there_is_not_is_refused(tmp_path: Path) -> None:
