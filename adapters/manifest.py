@@ -117,7 +117,7 @@ class TrainingRecord(BaseModel):
     base_fingerprint: str
     base_id: str
     method: Method
-    recipe: dict[str, JsonValue] = Field(description="the recipe as written")
+    recipe: dict[str, JsonValue] = Field(description="the recipe as written, its data paths absolute")
     data_sha256: str
     rendering_hash: str
     template: str | None = Field(description="name@version of the template, or None for the built-in layout")

@@ -14,6 +14,7 @@ from adapters.learning import Learned
 from adapters.manifest import Bill, Forgetting, SearchedRate, TaskBill, TrainingRecord
 from adapters.material import Material
 from adapters.meter import Spent, machine
+from adapters.recipe import Recipe
 from ragtune.prompt import rendering_hash
 
 _LIBRARIES = ("ragtune", "torch", "transformers", "tokenizers", "peft", "safetensors")
@@ -42,7 +43,7 @@ def record_of(written: Mapping[str, JsonValue], made: Material, done: Done, spen
         base_fingerprint=made.base.fingerprint,
         base_id=made.base.id,
         method=recipe.method,
-        recipe=dict(written),
+        recipe={**written, **_paths(written, recipe)},
         data_sha256=made.data.sha256,
         rendering_hash=rendering_hash(made.context.template, made.tokenizer),
         template=made.context.template_version,
@@ -58,6 +59,13 @@ def record_of(written: Mapping[str, JsonValue], made: Material, done: Done, spen
         versions={library: library_version(library) for library in _LIBRARIES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _paths(written: Mapping[str, JsonValue], recipe: Recipe) -> dict[str, JsonValue]:
+    """Where the data that the recipe names was, for whoever looks for it later and from elsewhere."""
+    found: dict[str, JsonValue] = {"train": [str(path) for path in recipe.train]}
+    found |= {"heldout": [str(path) for path in recipe.heldout], "validation": str(recipe.validation)}
+    return {name: paths for name, paths in found.items() if name in written}
 
 
 def _bill(made: Material, done: Done, spent: Spent) -> Bill:

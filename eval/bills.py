@@ -16,15 +16,13 @@ async def trained(service: Service, mode: Mode) -> Trained | None:
     """The bill of the mode's adapters, all together; None without one. What one of them does not record, all lack.
 
     Seconds, bytes, steps, examples and price are sums, memory and the number of rates the largest. The recipe is that
-    of the one adapter; of several, one by each name.
+    of the one adapter; of several, one by each name, empty for one that records none.
     """
     bills = [_bill(await service.get(f"/v1/adapters/{ref}", _Adapter)) for ref in mode.adapters]
     if len(bills) < 2:
         return bills[0] if bills else None
     data = [bill.data for bill in bills]
-    recipes: dict[str, JsonValue] = {
-        str(ref.name): bill.recipe for ref, bill in zip(mode.adapters, bills, strict=True) if bill.recipe
-    }
+    recipes: dict[str, JsonValue] = {str(ref.name): bill.recipe for ref, bill in zip(mode.adapters, bills, strict=True)}
     return Trained(
         seconds=_together(sum, [bill.seconds for bill in bills]),
         peak_memory=_together(max, [bill.peak_memory for bill in bills]),

@@ -17,6 +17,8 @@ from ragtune.wire import Answer, Passage, QueryRequest
 
 _KEEPALIVE = 2.0  # seconds: shorter than servers keep idle connections, so that none is closed under a request
 _AMPLE = 1_000_000  # tokens: passages that are given were chosen already, and only the window limits them
+ANY_SCORE = -1e9
+"""The `min_score` of searches that are not to leave anything out, however the service is set."""
 _B = TypeVar("_B", bound=BaseModel)
 
 

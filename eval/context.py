@@ -1,6 +1,7 @@
 """Passages that the evaluator brings itself, as rungs of a ladder of controls between no context and retrieved context.
 
-gold               the text that an example stands on, or else the best passages of its gold documents
+gold               the text that an example stands on, or else passages of its gold documents: those that hold an
+                   accepted answer first, and of them those nearest the question
 gold+distractors   these, and passages of other documents that were retrieved for the question, in a seeded order
 wrong              the others alone
 
@@ -9,11 +10,14 @@ A distractor holds none of the accepted answers, so that it cannot be right by c
 
 import asyncio
 import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from eval.asking import Outcome
-from eval.client import Service
-from eval.plan import Question
+from eval.client import ANY_SCORE, Service
+from eval.plan import Plan, Question
+from eval.runfile import Item
 from eval.wording import holds
 from ragtune.examples import Example
 from ragtune.wire import GivenPassage, Passage
@@ -22,7 +26,7 @@ GOLD = 2
 """Passages of the gold documents, at most."""
 DISTRACTORS = 2
 """Passages of other documents, at most."""
-_LOOKED_AT = 10  # passages among which distractors are found
+_LOOKED_AT = 10  # passages among which those with the answer, and distractors, are found
 
 
 @dataclass(frozen=True)
@@ -70,18 +74,36 @@ class Contexts:
         if example.context:
             document = example.gold_documents[0] if example.gold_documents else "given"
             return Given((GivenPassage(text=example.context, document=document),))
-        body = {"query": example.query, "top_k": GOLD, "documents": list(example.gold_documents)}
-        found, outcome = await self.service.search(index, body)
+        found, outcome = await self._found_by(example, index, documents=example.gold_documents)
+        if found is not None:
+            found = sorted(found, key=lambda one: not holds(one.text, example))[:GOLD]
         return _given(found, outcome, f"index {index} holds no passage of {', '.join(example.gold_documents)}")
 
     async def _others(self, example: Example, index: str) -> Given:
-        body: dict[str, object] = {"query": example.query, "top_k": _LOOKED_AT}
-        if example.gold_documents:
-            body["without_documents"] = list(example.gold_documents)
-        found, outcome = await self.service.search(index, body)
+        found, outcome = await self._found_by(example, index, without_documents=example.gold_documents)
         if found is not None:
             found = [one for one in found if not holds(one.text, example) and one.text not in example.context]
         return _given(found and found[:DISTRACTORS], outcome, f"index {index} holds no passage without the answer")
+
+    async def _found_by(
+        self, example: Example, index: str, **only: Sequence[str]
+    ) -> tuple[list[Passage] | None, Outcome]:
+        body: dict[str, object] = {"query": example.query, "top_k": _LOOKED_AT, "min_score": ANY_SCORE}
+        return await self.service.search(index, body | {name: list(some) for name, some in only.items() if some})
+
+
+def unheld(planned: Plan, items: Iterable[Item]) -> dict[str, int]:
+    """By arm that is given gold passages, how many of its questions got none that holds an accepted answer; arms
+    without such questions left out."""
+    asked = {question.key: question for question in planned.all}
+    found = Counter(
+        item.arm
+        for item in items
+        if item.reply is not None
+        and (question := asked[item.place]).arm.context in ("gold", "gold+distractors")
+        and not any(holds(passage.text, question.example) for passage in item.reply.passages)
+    )
+    return dict(sorted(found.items()))
 
 
 def _mixed(found: _Found, question: Question) -> Given:

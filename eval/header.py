@@ -2,17 +2,18 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from eval.bills import indexed, trained
-from eval.client import Service
+from eval.client import ANY_SCORE, Service
 from eval.leaks import Leak, find_leaks, read_trained, refuse
 from eval.parties import Parties
 from eval.plan import Plan
 from eval.runfile import Header, Indexed, Trained
+from eval.training_files import training_files
 from eval.wording import holds
 from ragtune.examples import UNANSWERABLE, Example
 from ragtune.mode import Mode
@@ -21,8 +22,13 @@ _LOOKED_AT = 10  # passages in which an answer is looked for
 _AT_ONCE = 8
 
 
-async def begin(plan: Plan, parties: Parties, url: str, *, allow_leaks: bool) -> Header:
-    """The header of a run that asks nothing yet. Raises RefusedArtifact if held-out examples were trained on."""
+async def begin(
+    plan: Plan, parties: Parties, url: str, *, allow_leaks: bool = False, roots: Iterable[Path] | None = None
+) -> Header:
+    """The header of a run that asks nothing yet. Raises RefusedArtifact if held-out examples were trained on.
+
+    With `roots` only training files inside one of them are looked at.
+    """
     suite = plan.suite
     modes = {name: Mode.parse(mode) for name, mode in parties.modes.items()}
     bills: dict[str, Trained] = {}
@@ -32,7 +38,8 @@ async def begin(plan: Plan, parties: Parties, url: str, *, allow_leaks: bool) ->
             bills[arm] = bill
         if index := await indexed(parties.the_service, mode):
             indexes[arm] = index
-    leaks = find_leaks(plan.examples, read_trained([*suite.trained_on, *_readable(bills)]))
+    trained_on = training_files(bills, roots)
+    leaks = find_leaks(plan.examples, {**trained_on.seen, **read_trained(suite.trained_on)})
     if not allow_leaks:
         refuse(leaks)
     return Header(
@@ -42,9 +49,10 @@ async def begin(plan: Plan, parties: Parties, url: str, *, allow_leaks: bool) ->
         modes=dict(parties.modes),
         trained=bills,
         indexed=indexes,
-        data={task: _sha256(examples) for task, examples in plan.examples.items()},
+        data={task: _sha256(examples, plan.labels.get(task, ())) for task, examples in plan.examples.items()},
         left_out=dict(plan.left_out),
         leaks=_by_task(leaks),
+        unchecked=trained_on.unchecked,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=0.0,
         ragtune=version("ragtune"),
@@ -67,24 +75,18 @@ async def _share(service: Service, index: str, examples: Sequence[Example]) -> f
     free = asyncio.Semaphore(_AT_ONCE)
 
     async def one(example: Example) -> bool:
-        body = {"query": f"{example.query} {example.answers[0]}", "top_k": _LOOKED_AT, "retrieval": "lexical"}
+        body = {
+            "query": f"{example.query} {example.answers[0]}",
+            "top_k": _LOOKED_AT,
+            "retrieval": "lexical",
+            "min_score": ANY_SCORE,
+        }
         async with free:
             found, _ = await service.search(index, body)
         return any(holds(passage.text, example) for passage in found or ())
 
     stand = await asyncio.gather(*map(one, examples))
     return sum(stand) / len(stand)
-
-
-def _readable(bills: Mapping[str, Trained]) -> list[Path]:
-    """The training files that recipes name, those that are still there; a relative path says nothing here."""
-    named: list[Path] = []
-    for bill in bills.values():
-        for recipe in (bill.recipe, *(one for one in bill.recipe.values() if isinstance(one, dict))):
-            train = recipe.get("train", ())
-            files = [train] if isinstance(train, str) else train if isinstance(train, list) else []
-            named += [Path(file) for file in files if isinstance(file, str)]
-    return [path for path in dict.fromkeys(named) if path.is_absolute() and path.is_file()]
 
 
 def _by_task(leaks: Sequence[Leak]) -> dict[str, tuple[str, ...]]:
@@ -94,7 +96,7 @@ def _by_task(leaks: Sequence[Leak]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _sha256(examples: Sequence[Example]) -> str:
-    """Of the examples that are asked, not of how they are written."""
-    content = "".join(example.model_dump_json() + "\n" for example in examples)
+def _sha256(examples: Sequence[Example], labels: Sequence[str]) -> str:
+    """Of the examples that are asked, not of how they are written, and of the labels their answers are told among."""
+    content = "".join(example.model_dump_json() + "\n" for example in examples) + "".join(labels)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -7,10 +7,10 @@ from pydantic.main import IncEx
 
 from eval.runfile import Header
 
-_ONLY_SPEED = ("concurrency", "timeout", "alone")
+ONLY_SPEED = ("concurrency", "timeout", "alone")
 _ONLY_REPORT = ("comparisons", "gates", "budget", "tolerance", "hourly_rate")
 _LEFT_OUT: dict[str, IncEx | bool] = {
-    **dict.fromkeys((*_ONLY_SPEED, *_ONLY_REPORT, "trained_on"), True),
+    **dict.fromkeys((*ONLY_SPEED, *_ONLY_REPORT, "trained_on"), True),
     "tasks": {"__all__": {"examples"}},  # of files counts what is in them
     "arms": {"__all__": {"price_in", "price_out"}},
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from eval.confined import check_confined
 from eval.html.page import TELLING, page_of
 from eval.report import Report, report
-from eval.run import plan, run_suite
+from eval.run import Resuming, plan, run_suite
 from eval.runfile import Run, read_run
 from eval.show import markdown
 from eval.suite import parse_suite
@@ -37,9 +37,10 @@ def carry_out(running: RunningJob, settings: Settings) -> Summary:
     no question was answered, Cancelled if the job is to stop."""
     spec = EvaluationSpec.model_validate(running.job.spec)
     suite, folder = parse_suite(spec.suite), settings.runs / spec.run
-    check_confined(suite, (*settings.evaluation_roots, folder))
+    roots = (*settings.evaluation_roots, folder)
+    check_confined(suite, roots)
     with full_disk_told(folder):
-        asyncio.run(run_suite(plan(suite), _service(settings), folder, _Diary(running)))
+        asyncio.run(run_suite(plan(suite), _service(settings), folder, _Diary(running), Resuming(roots=roots)))
         made = read_run(folder)
         write_reports(made, folder)
     failed = sum(item.error is not None for item in made.items)

@@ -1,9 +1,10 @@
 """Held-out examples that stand in what was trained on: what was learnt by heart cannot be tested.
 
-A leak asks what a trained example asks, word for word; or nearly so (the Jaccard similarity of the sets of words is
-NEAR or more) with an answer in common; or its answer, of LONG words or more, stands in a trained answer. Answers of
-unanswerable examples are wordings of having none, and no leak. Pairs are found by prefix filtering (Chaudhuri, Ganti
-and Kaushik 2006): two sets whose similarity is t or more have one of each other's rarest words in common.
+A leak asks what a trained example asks, word for word and of the same context; or nearly so (the Jaccard similarity of
+the sets of words is NEAR or more) with an answer in common, of the same context or where only one has any; or its
+answer, of LONG words or more, stands in a trained answer. Answers of unanswerable examples are wordings of having none,
+and no leak. Pairs are found by prefix filtering (Chaudhuri, Ganti and Kaushik 2006): two sets whose similarity is t or
+more have one of each other's rarest words in common.
 """
 
 import math
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.wording import answers, before, normalised, question, rarest_first, stands, words
+from eval.wording import alike_before, answers, normalised, question, rarest_first, stands, words
 from ragtune.errors import RefusedArtifact
 from ragtune.examples import UNANSWERABLE, Example, read_examples
 
@@ -46,17 +47,19 @@ def read_trained(files: Sequence[Path]) -> dict[Path, list[Example]]:
 def find_leaks(tasks: Mapping[str, Sequence[Example]], trained: Mapping[Path, Sequence[Example]]) -> list[Leak]:
     """At most one leak of each held-out example, in the order of the tasks and their examples."""
     known = [(file, example) for file, examples in trained.items() for example in examples]
-    asked = {question(example): (file, example) for file, example in reversed(known)}
+    asked = {question(example): place for place, (_, example) in reversed(list(enumerate(known)))}
     near, told = _Near([example for _, example in known]), _Told([example for _, example in known])
     found = []
     for task, examples in tasks.items():
         for example in examples:
-            if same := asked.get(question(example)):
-                found.append(Leak(task, example, same[1], same[0], "asks what is trained on as"))
-            elif (place := near.to(example)) is not None:
-                found.append(Leak(task, example, known[place][1], known[place][0], "asks nearly what is trained on as"))
-            elif (place := told.by(example)) is not None:
-                found.append(Leak(task, example, known[place][1], known[place][0], "has the answer of"))
+            for place, how in (
+                (asked.get(question(example)), "asks what is trained on as"),
+                (near.to(example), "asks nearly what is trained on as"),
+                (told.by(example), "has the answer of"),
+            ):
+                if place is not None:
+                    found.append(Leak(task, example, known[place][1], known[place][0], how))
+                    break
     return found
 
 
@@ -89,7 +92,7 @@ class _Near:
         for place in sorted({place for word in self._rarest(asked) for place in self._by_word.get(word, ())}):
             other, known = self._sets[place], self._trained[place]
             near = len(asked & other) >= NEAR * len(asked | other)
-            if near and not given.isdisjoint(answers(known)) and before(known) == before(example):
+            if near and not given.isdisjoint(answers(known)) and alike_before(known, example):
                 return place
         return None
 

@@ -19,6 +19,8 @@ def notes(report: Report) -> list[str]:
         *_retrieval(report),
         *_versions(report),
         *_leaks(report),
+        *_unchecked(report),
+        *_unheld(report),
         *_known(report),
         *_not_asked(report),
         *_left_out(report),
@@ -136,6 +138,19 @@ def _versions(report: Report) -> list[str]:
 def _leaks(report: Report) -> list[str]:
     found = [f"{len(examples)} of {task}" for task, examples in report.header.leaks.items() if examples]
     return [f"Beware: questions that stand in the training files, too: {', '.join(found)}."] if found else []
+
+
+def _unchecked(report: Report) -> list[str]:
+    """Arms that may have been trained on what they were asked, for all that is known."""
+    return [
+        f"Beware: not looked at for leaks, {arm}: {'; '.join(reasons)}."
+        for arm, reasons in report.header.unchecked.items()
+    ]
+
+
+def _unheld(report: Report) -> list[str]:
+    told = [f"{arm}: {count}" for arm, count in report.header.unheld.items()]
+    return [f"Questions whose gold passages hold no accepted answer word for word: {', '.join(told)}."] if told else []
 
 
 def _known(report: Report) -> list[str]:

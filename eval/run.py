@@ -15,12 +15,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval.context import unheld
 from eval.header import begin, known
 from eval.opinions import listening
 from eval.parties import gathered
 from eval.plan import Plan, plan
 from eval.questioner import Questioner
-from eval.resuming import Resuming, earlier
+from eval.resuming import Earlier, Resuming, earlier, revised
 from eval.runfile import RunWriter
 from eval.sitting import Progress, Sitting, alone
 from ragtune.errors import Unavailable
@@ -50,27 +51,37 @@ async def run_suite(
     began, how = time.monotonic(), how or Resuming()
     suite = planned.suite
     async with gathered(suite, target) as parties, listening(suite, parties) as opinions:
-        header = await begin(planned, parties, target.url if target else "", allow_leaks=how.allow_leaks)
-        before = earlier(folder, header, how)
-        kept = len(before.kept)
-        progress.begin(len(planned.all) - kept, kept)
-        if before.whole and kept == len(planned.all):
-            return Done(0, kept, 0, time.monotonic() - began)
-        stands = await known(planned, parties, header.indexed)
-        header = header.model_copy(
-            update={"known": stands, "sittings": before.sittings + 1, "seconds": round(before.seconds, 2)}
+        header = await begin(
+            planned, parties, target.url if target else "", allow_leaks=how.allow_leaks, roots=how.roots
         )
-        questioner = Questioner(parties, opinions, suite.temperature, before.reusable)
-        with closing(RunWriter(folder, header, before.kept)) as writer:
+        with closing(RunWriter(folder)) as writer:
+            before = earlier(folder, header, how)
+            kept = len(before.kept)
+            progress.begin(len(planned.all) - kept, kept)
+            if before.whole and before.header and kept == len(planned.all):
+                writer.revise(revised(before.header, header))
+                return Done(0, kept, 0, time.monotonic() - began)
+            stands = await known(planned, parties, header.indexed)
+            header = header.model_copy(update={"known": stands, **_so_far(before)})
+            writer.begin(header, before.kept)
+            questioner = Questioner(parties, opinions, suite.temperature, before.reusable)
             sitting = Sitting(questioner, parties, writer, progress, list(before.kept))
             with _resumable(sitting, planned, folder):
                 await sitting.ask(planned)
             seconds = time.monotonic() - began
-            whole = {"alone": alone(planned, sitting.items), "seconds": round(before.seconds + seconds, 2)}
-            order = {question.key: place for place, question in enumerate(planned.all)}
-            writer.publish(header.model_copy(update=whole), order)
+            whole: dict[str, object] = {"seconds": round(before.seconds + seconds, 2)}
+            whole |= {"alone": alone(planned, sitting.items), "unheld": unheld(planned, sitting.items)}
+            writer.publish(header.model_copy(update=whole), [question.key for question in planned.all])
     new = sitting.items[kept:]
     return Done(len(new), kept, sum(item.reused for item in new), seconds)
+
+
+def _so_far(before: Earlier) -> dict[str, object]:
+    """What earlier sittings of the run add to a header."""
+    if before.header is None:
+        return {}
+    first = {"started": before.header.started, "sittings": before.header.sittings + 1}
+    return first | {"seconds": round(before.seconds, 2)}
 
 
 @contextmanager

@@ -9,9 +9,10 @@ order answered, in `run.jsonl.partial`; a folder with `run.json` holds a whole r
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
@@ -20,6 +21,7 @@ from ragtune.errors import AlreadyRunning, RefusedArtifact
 from ragtune.wire import FinishReason, Timings, Usage
 
 HEADER, ITEMS, BEGUN, PARTIAL = "run.json", "run.jsonl", "run.json.partial", "run.jsonl.partial"
+Place = tuple[str, str, str, int]  # arm, task, example, repeat
 
 
 class _Frozen(BaseModel):
@@ -85,9 +87,10 @@ class Header(_Frozen):
     an arm that is not there uses none. `alone` are by arm the times of requests that ran alone. `data` is the SHA-256
     of each task's examples; `left_out` counts by arm the questions that could not be asked, as their example names
     nothing that holds the answer. `leaks` are by task the ids of examples that stand in the training files, too; a run
-    with some was allowed to have them. `known` is by index and task the share of examples of which an answer was found
-    in the knowledge base: by a search for it, so it may be more. `seconds` is what the run took, all its sittings
-    together.
+    with some was allowed to have them. `unchecked` are by arm the reasons why what it was trained on could not be
+    looked at. `known` is by index and task the share of examples of which an answer was found in the knowledge base: by
+    a search for it, so it may be more. `unheld` counts by arm with gold passages the questions whose passages hold none
+    of the accepted answers. `seconds` is what the run took, all its sittings together, `started` when the first began.
     """
 
     suite: Suite
@@ -100,6 +103,8 @@ class Header(_Frozen):
     data: dict[str, str]
     left_out: dict[str, int] = {}
     leaks: dict[str, tuple[str, ...]] = {}
+    unchecked: dict[str, tuple[str, ...]] = {}
+    unheld: dict[str, int] = {}
     known: dict[str, dict[str, float]] = {}
     started: str
     seconds: float
@@ -175,7 +180,7 @@ class Item(_Frozen):
     key: str = ""
 
     @property
-    def place(self) -> tuple[str, str, str, int]:
+    def place(self) -> Place:
         """What tells it from all other items of its run."""
         return self.arm, self.task, self.example, self.repeat
 
@@ -191,10 +196,11 @@ class Run:
 class RunWriter:
     """Writes a run into a folder, line by line; an earlier run there stays until this one is published.
 
-    `kept` are items to go on from. Raises AlreadyRunning if another process writes there.
+    Nobody else writes there from now on, so that what is read of the folder stays true. Raises AlreadyRunning if
+    another process writes there.
     """
 
-    def __init__(self, folder: Path, header: Header | None = None, kept: Iterable[Item] = ()) -> None:
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._lock = os.open(folder, os.O_RDONLY)
@@ -205,31 +211,42 @@ class RunWriter:
             raise AlreadyRunning(
                 f"another run is writing into {folder}; wait for it, or choose another --out"
             ) from error
-        if header is not None:
-            _write(folder / BEGUN, header.model_dump_json(indent=2) + "\n")
-        _write(folder / PARTIAL, "".join(item.model_dump_json() + "\n" for item in kept))
-        self._items = (folder / PARTIAL).open("a", encoding="utf-8")
+        self._items: TextIO | None = None
+
+    def begin(self, header: Header, kept: Iterable[Item] = ()) -> None:
+        """A sitting, `kept` being the items to go on from. They come first: at no moment does the folder hold items of
+        one run under the header of another."""
+        _write(self._folder / PARTIAL, "".join(item.model_dump_json() + "\n" for item in kept))
+        _write(self._folder / BEGUN, header.model_dump_json(indent=2) + "\n")
+        self._items = (self._folder / PARTIAL).open("a", encoding="utf-8")
 
     def write(self, item: Item) -> None:
-        """Append one item."""
+        """Append one item to a sitting that has begun."""
+        assert self._items is not None
         self._items.write(item.model_dump_json() + "\n")
         self._items.flush()
 
-    def publish(self, header: Header, order: Mapping[tuple[str, str, str, int], int] | None = None) -> None:
+    def publish(self, header: Header, order: Sequence[Place]) -> None:
         """The run is whole: put it, in this order, in the place of an earlier one."""
+        assert self._items is not None
         self._items.close()
-        if order is not None:
-            items = sorted(_items(self._folder / PARTIAL), key=lambda item: order[item.place])
-            _write(self._folder / PARTIAL, "".join(item.model_dump_json() + "\n" for item in items))
+        at = {place: number for number, place in enumerate(order)}
+        items = sorted(_items(self._folder / PARTIAL), key=lambda item: at[item.place])
+        _write(self._folder / PARTIAL, "".join(item.model_dump_json() + "\n" for item in items))
         (self._folder / HEADER).unlink(missing_ok=True)
         (self._folder / PARTIAL).rename(self._folder / ITEMS)
         _write(self._folder / HEADER, header.model_dump_json(indent=2) + "\n")
         (self._folder / BEGUN).unlink(missing_ok=True)
         self.close()
 
+    def revise(self, header: Header) -> None:
+        """Another header for the whole run that is there."""
+        _write(self._folder / HEADER, header.model_dump_json(indent=2) + "\n")
+
     def close(self) -> None:
         """No more items, and others may write."""
-        self._items.close()
+        if self._items is not None:
+            self._items.close()
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
@@ -237,7 +254,7 @@ class RunWriter:
 
 def read_run(folder: Path) -> Run:
     """The run in `folder`. Raises RefusedArtifact if there is none, or not a whole one."""
-    if not (folder / HEADER).exists() and ((folder / BEGUN).exists() or (folder / PARTIAL).exists()):
+    if not (folder / HEADER).exists() and (folder / BEGUN).exists():
         raise RefusedArtifact(
             f"the run in {folder} was cut off; 'ragtune eval run SUITE --out {folder}' goes on with it. Its answers so "
             f"far are in {PARTIAL}"

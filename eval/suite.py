@@ -45,7 +45,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from eval.arm import Arm, Context
 from eval.section import Section
-from eval.task import Task
+from eval.task import Csv, Task
 from ragtune.errors import RefusedArtifact, UnknownName
 
 __all__ = ["Arm", "Budget", "Comparison", "Context", "Gate", "Judge", "Suite", "Task", "read_suite"]
@@ -190,8 +190,9 @@ def _all_different(kind: str, names: list[str]) -> None:
             raise ValueError(f"two {kind} are called {name!r}")
 
 
-_SECTIONS: dict[str, type[Section]] = {
+_SECTIONS: dict[int | str, type[Section]] = {
     "tasks": Task,
+    "csv": Csv,
     "arms": Arm,
     "comparisons": Comparison,
     "gates": Gate,
@@ -208,7 +209,7 @@ def _problem(error: ValidationError) -> str:
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     place = ", ".join(f"number {part + 1}" if isinstance(part, int) else part for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        section = _SECTIONS.get(str(first["loc"][0]), Suite) if len(first["loc"]) > 1 else Suite
+        section = next((_SECTIONS[part] for part in reversed(first["loc"][:-1]) if part in _SECTIONS), Suite)
         message = UnknownName.among("field", str(first["loc"][-1]), section.model_fields).message
     else:
         message = first["msg"].removeprefix("Value error, ")

@@ -10,7 +10,21 @@ from pydantic import Field, field_validator, model_validator
 from eval.metrics import METRICS
 from eval.section import Section
 from ragtune.errors import UnknownName
-from ragtune.examples import Example, Format, read_example_file
+from ragtune.examples import Columns, Example, Format, read_example_file
+
+
+class Csv(Section):
+    """Which columns of a CSV file hold what; what is not named is found by its usual names."""
+
+    query: str | None = None
+    answer: str | None = None
+    id: str | None = None
+    task: str | None = None
+
+    @property
+    def columns(self) -> Columns:
+        """As the reader of such files takes them."""
+        return Columns(self.query, self.answer, self.id, self.task)
 
 
 class Task(Section):
@@ -19,6 +33,7 @@ class Task(Section):
     name: str = Field(min_length=1)
     examples: Path
     format: Literal[Format, "auto"] = Field(default="auto", description="absent: told by what the file holds")
+    csv: Csv = Csv()
     metrics: tuple[str, ...] = Field(min_length=1)
     primary: str | None = Field(default=None, description="the metric shown first; absent: the first one")
     max_tokens: int = Field(default=64, ge=1)
@@ -44,9 +59,8 @@ class Task(Section):
         return self.primary or self.metrics[0]
 
     def read(self) -> list[Example]:
-        """The examples asked. Raises RefusedArtifact if they cannot be read."""
-        found = read_example_file(self.examples, self.format, unanswered=True).examples
-        return first_of_each_slice(found, self.limit)
+        """All its examples, also those beyond the limit. Raises RefusedArtifact if they cannot be read."""
+        return list(read_example_file(self.examples, self.format, self.csv.columns, unanswered=True).examples)
 
 
 def first_of_each_slice(examples: Sequence[Example], limit: int | None) -> list[Example]:

@@ -17,6 +17,12 @@ def before(example: Example) -> tuple[str, str]:
     return normalised(example.context), normalised("\n".join(message.content for message in example.history))
 
 
+def alike_before(one: Example, other: Example) -> bool:
+    """Whether the same was said before both, and they stand on the same context, or only one of them on any."""
+    (context, said), (context_of_other, said_of_other) = before(one), before(other)
+    return said == said_of_other and (context == context_of_other or not (context and context_of_other))
+
+
 def question(example: Example) -> tuple[str, ...]:
     """What is asked, and after what: equal for examples that ask the same."""
     return (*before(example), normalised(example.query))

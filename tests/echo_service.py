@@ -27,6 +27,7 @@ class Behaviour:
     gone_after: int | None = None  # answers after which it takes no more
     known: tuple[str, ...] = ("base", "help-lora+rag", "best")
     best: str = "help-lora@2+rag:handbook@3"  # what the alias means
+    recipe: dict[str, Any] = field(default_factory=dict)  # that help-lora was trained by
     prompt: bool = False  # in time even for what is "too late"
     answered: int = 0
     at_once: int = 0
@@ -72,7 +73,10 @@ def application(behaviour: Behaviour) -> FastAPI:
     @app.get("/v1/adapters/help-lora@2")
     @app.get("/v1/adapters/help-lora@3")
     async def adapter() -> dict[str, object]:
-        return {"name": "help-lora", "manifest": {"kind": "lora", "training": {"seconds": 42.4, "steps": 3}}}
+        return {
+            "name": "help-lora",
+            "manifest": {"kind": "lora", "training": {"seconds": 42.4, "steps": 3, "recipe": behaviour.recipe}},
+        }
 
     @app.get("/v1/indexes/{name}")
     async def index(name: str) -> dict[str, object]:

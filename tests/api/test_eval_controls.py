@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eval.cli import evaluate
+from eval.client import ANY_SCORE
 from eval.runfile import Item, Run, read_run
 from ragtune.errors import RefusedArtifact
 from tests.echo_service import Behaviour, application, serving
@@ -78,8 +79,8 @@ def test_the_ladder_gives_no_context_the_right_one_a_mixed_one_and_a_wrong_one(
     assert made(tmp_path).header.left_out == {"gold": 1, "gold+distractors": 1, "wrong": 1}
     for_context = [body for body in behaviour.searched if "retrieval" not in body]
     assert for_context == [
-        {"query": "How long is 7?", "top_k": 2, "documents": ["7.md"]},
-        {"query": "How long is 7?", "top_k": 10, "without_documents": ["7.md"]},
+        {"query": "How long is 7?", "top_k": 10, "min_score": ANY_SCORE, "documents": ["7.md"]},
+        {"query": "How long is 7?", "top_k": 10, "min_score": ANY_SCORE, "without_documents": ["7.md"]},
     ], "once for all arms"
 
 
@@ -104,6 +105,19 @@ def test_the_text_an_example_stands_on_is_its_gold_passage(tmp_path: Path, run: 
 def test_gold_documents_that_the_index_does_not_have_make_a_failed_item(tmp_path: Path, run: Started) -> None:
     run([QUESTION | {"gold_documents": ["gone.md"]}], arm("best", context="gold") + arm("base"))
     assert by_arm(tmp_path)["best"].error == "index handbook@3 holds no passage of gone.md"
+
+
+def test_gold_passages_that_hold_the_answer_go_first_and_those_that_do_not_are_counted(
+    tmp_path: Path, run: Started
+) -> None:
+    documents = {"gold_documents": ["other.md", "third.md", "7.md"]}
+    elsewhere = {"id": "2", "query": "How long is 8?", "answers": ["9 months"], "gold_documents": ["8.md"]}
+    run([QUESTION | documents | {"answers": ["Of third.md"]}, elsewhere], arm("best", context="gold") + arm("base"))
+    (first, _) = [item for item in made(tmp_path).items if item.arm == "best"]
+    assert first.reply and [passage.document for passage in first.reply.passages] == ["third.md", "7.md"]
+    assert made(tmp_path).header.unheld == {"best": 1}
+    told = CliRunner().invoke(evaluate, ["report", str(tmp_path / "out")]).stdout
+    assert "hold no accepted answer word for word: best: 1." in " ".join(told.split())
 
 
 def test_an_alias_that_retrieves_nothing_has_no_context_to_replace(run: Started, behaviour: Behaviour) -> None:
@@ -175,6 +189,27 @@ def test_held_out_examples_that_were_trained_on_end_the_run_unless_they_are_allo
     arguments = ["run", str(tmp_path / "suite.toml"), "--url", url, "--out", str(tmp_path / "out"), "--allow-leaks"]
     assert CliRunner().invoke(evaluate, arguments).exit_code == 0
     assert made(tmp_path).header.leaks == {"t": ("1",)}
+
+
+def test_what_an_adapter_was_trained_on_is_looked_at_and_told_where_it_cannot_be(
+    tmp_path: Path, run: Started, behaviour: Behaviour
+) -> None:
+    (tmp_path / "train.csv").write_text("asked;told;task\nHow long is 7?;7 months;a\nWhat?;x;b\n")
+    behaviour.recipe = {"method": "lora", "train": str(tmp_path / "train.csv"), "task": "b"}
+    behaviour.recipe["csv"] = {"query": "asked", "answer": "told"}
+    assert run([QUESTION], arm("best")).exit_code == 0, "what was left out of the training is no leak"
+    assert made(tmp_path).header.unchecked == {}
+    behaviour.recipe["task"] = "a"
+    done = run([QUESTION], arm("best"))
+    assert isinstance(done.exception, RefusedArtifact) and "train.csv" in done.exception.message
+    behaviour.recipe = {"method": "lora", "train": ["train.csv", "/gone/train.jsonl"]}
+    assert run([QUESTION], arm("best")).exit_code == 0
+    assert made(tmp_path).header.unchecked["best"] == (
+        "train.csv is a relative path in its recipe",
+        "cannot read examples /gone/train.jsonl: No such file or directory",
+    )
+    told = CliRunner().invoke(evaluate, ["report", str(tmp_path / "out")]).stdout
+    assert "not looked at for leaks, best: train.csv is a relative path" in " ".join(told.split())
 
 
 def test_what_arms_cost_once_and_what_the_knowledge_holds_is_written_down(tmp_path: Path, run: Started) -> None:

@@ -7,13 +7,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from eval.cli import evaluate
-from eval.runfile import BEGUN, PARTIAL, Item, Run, read_run
+from eval.runfile import BEGUN, PARTIAL, Item, Run, RunWriter, read_run, read_unfinished
 from ragtune.errors import AlreadyRunning, RefusedArtifact
 from tests.echo_service import Behaviour, application, serving
 
@@ -21,6 +22,7 @@ SUITE = """
 name = "resumed"
 concurrency = 3
 alone = 2
+temperature = 0.5
 seeds = [1, 2]
 
 [[tasks]]
@@ -200,11 +202,61 @@ def test_answers_of_an_earlier_run_are_taken_over_where_the_same_was_asked(
 
 
 def test_two_runs_do_not_write_into_one_folder(folder: Path, url: str) -> None:
-    from eval.runfile import RunWriter
-
-    writer = RunWriter(folder / "out")
-    (folder / "out" / PARTIAL).unlink()
-    done = run(folder, url)
-    assert isinstance(done.exception, AlreadyRunning), done.exception
-    writer.close()
+    with closing(RunWriter(folder / "out")):
+        done = run(folder, url)
+        assert isinstance(done.exception, AlreadyRunning), done.exception
     assert not (folder / "out" / BEGUN).exists()
+
+
+GATE = """
+[[gates]]
+arm = "help-lora+rag"
+task = "knowledge"
+least = %d
+"""
+
+
+def test_a_whole_run_is_held_to_the_gates_that_the_suite_has_now(folder: Path, url: str, behaviour: Behaviour) -> None:
+    (folder / "suite.toml").write_text(SUITE + GATE % 60)
+    assert run(folder, url, "--gate").exit_code == 0
+    behaviour.bodies.clear()
+    (folder / "suite.toml").write_text(SUITE.replace("alone = 2", "alone = 5") + GATE % 101)
+    assert run(folder, url, "--gate").exit_code == 1 and behaviour.bodies == []
+    suite = read_run(folder / "out").header.suite
+    assert (suite.gates[0].least, suite.alone) == (101, 2), "it was asked as it was asked"
+
+
+def test_leaks_are_looked_for_in_a_whole_run_too(folder: Path, url: str) -> None:
+    run(folder, url)
+    top = f'trained_on = ["{folder}/knowledge.jsonl"]\n'
+    (folder / "suite.toml").write_text(top + SUITE)
+    assert isinstance(run(folder, url).exception, RefusedArtifact)
+    assert run(folder, url, "--allow-leaks").exit_code == 0
+    assert len(read_run(folder / "out").header.leaks["knowledge"]) == COUNT
+
+
+def test_a_fresh_start_that_is_killed_leaves_no_items_of_another_run_under_its_header(folder: Path, url: str) -> None:
+    run(folder, url)
+    first = read_run(folder / "out")
+    with closing(RunWriter(folder / "cut")) as writer:
+        writer.begin(first.header, first.items)
+    other = first.header.model_copy(update={"url": "http://other"})
+    with closing(RunWriter(folder / "cut")) as writer:
+        (folder / "cut" / f"{BEGUN}.new").mkdir()  # where the next write ends
+        with pytest.raises(OSError, match="directory"):
+            writer.begin(other)
+    found = read_unfinished(folder / "cut")
+    assert found is not None and (found.header.url, list(found.items)) == (url, [])
+
+
+def test_when_a_run_started_is_when_its_first_sitting_did(folder: Path, url: str, behaviour: Behaviour) -> None:
+    behaviour.gone_after = 7
+    run(folder, url)
+    cut = read_unfinished(folder / "out")
+    assert cut is not None
+    earlier = cut.header.model_copy(update={"started": "2026-01-01T00:00:00+00:00"})
+    (folder / "out" / BEGUN).write_text(earlier.model_dump_json())
+    behaviour.gone_after = None
+    assert run(folder, url).exit_code == 0
+    header = read_run(folder / "out").header
+    assert (header.started, header.sittings) == (earlier.started, 2)

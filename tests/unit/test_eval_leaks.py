@@ -36,6 +36,9 @@ def how(heldout: Example, *trained: Example) -> str | None:
         (example("How long?", "twenty six"), example("What of it?", "twenty six"), None),
         (example("How long?", LONG, slice=UNANSWERABLE), example("What of it?", LONG), None),
         (example("Which colour?", context="A red one."), example("Which colour?", context="A blue one."), None),
+        (example("Which colour?", context="A red one."), example("Which colour?"), "asks nearly what is trained on as"),
+        (example("Which colour?"), example("Which colour?", context="Red."), "asks nearly what is trained on as"),
+        (example("Which colour?"), example("Which colour?", "y", context="Red."), None),
         (example("And?", history=(Message(role="user", content="a"),)), example("And?"), None),
     ],
 )

@@ -201,9 +201,10 @@ def test_the_report_is_a_pure_function_of_the_run_file(made: Report) -> None:
 def test_a_run_is_read_as_it_was_written(tmp_path: Any) -> None:
     written = run_of(all_items())
     writer = RunWriter(tmp_path)
+    writer.begin(written.header)
     for each in written.items:
         writer.write(each)
-    writer.publish(written.header)
+    writer.publish(written.header, [each.place for each in written.items])
     assert read_run(tmp_path) == written
 
 

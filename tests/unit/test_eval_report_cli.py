@@ -22,9 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def written(run: Run, folder: Path) -> Path:
     writer = RunWriter(folder)
-    for item in run.items:
-        writer.write(item)
-    writer.publish(run.header)
+    writer.begin(run.header, run.items)
+    writer.publish(run.header, [item.place for item in run.items])
     return folder
 
 

@@ -137,8 +137,29 @@ def test_a_suite_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 
 def test_a_limit_keeps_the_first_of_each_slice(tmp_path: Path) -> None:
     write_examples(tmp_path / "listings.jsonl", 5, ("", "unanswerable"))
-    task = read_suite(write(tmp_path, SUITE)).tasks[1]
-    assert [example.id for example in task.read()] == ["0", "1", "unanswerable0", "unanswerable1"]
+    write_examples(tmp_path / "heldout.jsonl", 1)
+    examples = plan(read_suite(write(tmp_path, SUITE))).examples["extraction"]
+    assert [example.id for example in examples] == ["0", "1", "unanswerable0", "unanswerable1"]
+
+
+def test_labels_are_all_answers_of_the_whole_file(tmp_path: Path) -> None:
+    lines = [{"id": str(n), "query": "q", "answers": [f"l{n}", "other"]} for n in range(4)]
+    (tmp_path / "listings.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    write_examples(tmp_path / "heldout.jsonl", 1)
+    suite = write(tmp_path, SUITE.replace('metrics = ["exact_match"]', 'metrics = ["label_accuracy"]'))
+    planned = plan(read_suite(suite))
+    (question,) = [one for one in planned.questions[0] if one.example.id == "1" and one.task.name == "extraction"]
+    assert question.labels == planned.labels["extraction"] == ("l0", "l1", "l2", "l3", "other")
+
+
+def test_columns_of_held_out_csv_files_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "listings.csv").write_text("asked,told\nq,a\n")
+    text = SUITE.replace("listings.jsonl", "listings.csv")
+    text = text.replace("limit = 2", 'limit = 2\ncsv = { query = "asked", answer = "told" }')
+    (example,) = read_suite(write(tmp_path, text)).tasks[1].read()
+    assert (example.query, example.answers) == ("q", ("a",))
+    with pytest.raises(RefusedArtifact, match="unknown field 'qurey'; did you mean 'query'"):
+        read_suite(write(tmp_path, text.replace('query = "asked"', 'qurey = "asked"')))
 
 
 def test_an_arm_is_asked_its_tasks_in_turn(tmp_path: Path) -> None:
