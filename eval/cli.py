@@ -113,9 +113,9 @@ def run(
 def _told(folder: Path, examples: int, *, wide: bool, gate: bool, as_json: bool) -> None:
     """Report the run just made, and write its page beside it."""
     made = read_run(folder)
-    write_page(made, folder / FILE)
-    say(f"the report as a page: {folder / FILE}")
     found = report(made)
+    write_page(made, folder / FILE, found)
+    say(f"the report as a page: {folder / FILE}")
     _show(made, found, examples, wide=wide, as_json=as_json, as_markdown=False)
     if all(item.error for item in made.items):
         reason = next((item.error for item in made.items), "there was none to ask")
@@ -144,7 +144,7 @@ def report_(
     made = read_run(folder)
     found = report(made)
     if page:
-        write_page(made, page)
+        write_page(made, page, found)
         say(f"the report as a page: {page}")
     _show(made, found, examples, wide=wide, as_json=as_json, as_markdown=as_markdown)
     if gate:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from eval.effort import Effort
+from eval.effort import Effort, brief
 from eval.figures import NOTHING, duration, money, size
 from eval.report import ArmResult, Report
 from eval.runfile import Indexed, Trained
@@ -60,7 +60,7 @@ def bills(report: Report) -> Table:
 
 def effort(report: Report) -> Table:
     """One row an arm: what it was given besides its technique."""
-    found = report.audit.efforts
+    found = report.efforts
 
     def column(*heading: str, fill: Callable[[Effort], Cell], words: bool = False) -> Column:
         return Column(heading, tuple(fill(each) for each in found), words)
@@ -75,7 +75,7 @@ def effort(report: Report) -> Table:
             trained("rates", "searched", fill=lambda bill: _recorded(bill.rates)),
             trained("steps", fill=lambda bill: _recorded(bill.steps)),
             trained("examples", fill=lambda bill: _recorded(bill.examples)),
-            trained("data", fill=lambda bill: _recorded(bill.data and bill.data[:8])),
+            trained("data", fill=lambda bill: _recorded(bill.data and brief(bill.data))),
             column("passages", "a prompt", fill=lambda each: number(each.passages, 1)),
             column("prompt", "tokens", fill=lambda each: number(each.prompt_tokens)),
             column("told the", "format", fill=lambda each: Cell("yes" if each.instruction else NOTHING)),

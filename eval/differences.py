@@ -5,19 +5,18 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from eval.metrics import METRICS
-from eval.quality import is_candidate
+from eval.contest import Contest
 from eval.sample import Sample, Samples, gap
 from eval.statistics import Compared, Interval, in_family
-from eval.suite import Comparison, Suite, Task
+from eval.suite import Comparison, Suite
 
 
 class Difference(BaseModel):
     """One arm over another, turned so that a plus is better; `left_out` examples had no score from one of them.
 
-    `p` is of the `test` alone, `adjusted` by Holm over all differences on the task. `detectable` is the least true
-    difference that so many items find four times in five; `more_items` about how many more would tell, where it is a
-    tie. All are None where no item was answered by both.
+    `p` is of the `test` alone, `adjusted` by Holm over all that is told about the task. `detectable` is the least true
+    difference that so many items find four times in five among as many comparisons, None of a single document;
+    `more_items` about how many more would tell, where it is a tie. All are None where no item was answered by both.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,30 +42,18 @@ class Measured:
     examples: int
 
 
-def best_of(suite: Suite, task: Task, samples: Samples) -> str | None:
-    """The candidate with the best score by the primary metric; of equals the first in the suite's order."""
-    sign = -1.0 if METRICS[task.headline].lower_is_better else 1.0
-    scores = {
-        arm.name: sign * found.mean
-        for arm in suite.arms
-        if task in suite.asked(arm)
-        and is_candidate(arm, task)
-        and (found := samples.part(arm.name, task.name).score(task.headline)) is not None
-    }
-    return max(scores, key=lambda arm: scores[arm]) if scores else None
+def asked(suite: Suite, on: Contest, samples: Samples) -> list[Difference]:
+    """The differences asked for on the task."""
+    return [_of(each, on, samples) for each in suite.comparisons if each.task == on.task.name]
 
 
-def family(suite: Suite, task: Task, best: str | None, samples: Samples) -> tuple[list[Difference], list[Difference]]:
-    """The differences asked for on the task, and those of every other candidate to the best."""
-    asked = [comparison for comparison in suite.comparisons if comparison.task == task.name]
-    others = [
-        Comparison(task=task.name, metric=task.headline, arm=arm.name, over=best)
-        for arm in suite.arms
-        if best and arm.name != best and task in suite.asked(arm) and is_candidate(arm, task)
-    ]
-    matters = suite.tolerance / 100
-    found = judged([_measured(comparison, samples, matters) for comparison in (*asked, *others)])
-    return found[: len(asked)], found[len(asked) :]
+def gaps(on: Contest, samples: Samples) -> list[Difference]:
+    """Those of every other candidate to the one that scores best."""
+    if on.leader is None:
+        return []
+    others = [arm for arm in on.candidates if arm != on.leader]
+    metric, name = on.task.headline, on.task.name
+    return [_of(Comparison(task=name, metric=metric, arm=arm, over=on.leader), on, samples) for arm in others]
 
 
 def measured(asked: Comparison, first: Sample, second: Sample, matters: float = 0.0) -> Measured:
@@ -80,8 +67,10 @@ def judged(found: Sequence[Measured]) -> list[Difference]:
     return [_judged(each, next(told) if each.compared else None) for each in found]
 
 
-def _measured(asked: Comparison, samples: Samples, matters: float) -> Measured:
-    return measured(asked, samples.part(asked.arm, asked.task), samples.part(asked.over, asked.task), matters)
+def _of(asked: Comparison, on: Contest, samples: Samples) -> Difference:
+    parts = samples.part(asked.arm, asked.task), samples.part(asked.over, asked.task)
+    told = on.told.get((asked.metric, asked.arm, asked.over))
+    return _judged(Measured(asked, told, len(parts[0].examples | parts[1].examples)), told)
 
 
 def _judged(found: Measured, told: Compared | None) -> Difference:

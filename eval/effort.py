@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from eval.costs import Cost, Once
 from eval.figures import NOTHING
 from eval.runfile import Trained
-from eval.suite import Arm, Suite
+from eval.suite import Arm, Suite, Task
 
 _FEW = 0.02  # retries a request, up to which they are called equal
 _ALIKE = 1.1  # prompts whose lengths differ by less than a tenth are called equal
@@ -42,9 +42,9 @@ class Aspect(_Frozen):
 
 
 class Audit(_Frozen):
-    """One row an arm, and what to conclude."""
+    """What to conclude of the candidates of a task."""
 
-    efforts: tuple[Effort, ...]
+    task: str
     aspects: tuple[Aspect, ...]
 
 
@@ -62,10 +62,8 @@ def effort(arm: Arm, cost: Cost, once: Once, asked: int, retries: int) -> Effort
     )
 
 
-def audit(suite: Suite, efforts: Sequence[Effort]) -> Audit:
-    """What is equal over the arms, and what is not. Controls of a ladder differ on purpose and are left out."""
-    controls = {arm.name for arm in suite.arms if arm.context != "retrieved"}
-    candidates = [found for found in efforts if found.arm not in controls]
+def audit(suite: Suite, task: Task, candidates: Sequence[Effort]) -> Audit:
+    """What is equal over the candidates of a task, and what is not. Controls differ on purpose and are none."""
     trained = [(found.arm, found.trained) for found in candidates if found.trained]
     aspects = []
     if len(trained) > 1:
@@ -73,13 +71,27 @@ def audit(suite: Suite, efforts: Sequence[Effort]) -> Audit:
             _trained("learning rates searched", trained, lambda bill: _count(bill.rates)),
             _trained("optimiser steps", trained, lambda bill: _count(bill.steps)),
             _trained("training examples", trained, lambda bill: _count(bill.examples)),
-            _trained("training data", trained, lambda bill: bill.data and bill.data[:8]),
+            _trained("training data", trained, lambda bill: bill.data, brief),
         ]
-    return Audit(efforts=tuple(efforts), aspects=(*aspects, *_context(candidates), *_asking(suite, candidates)))
+    return Audit(task=task.name, aspects=(*aspects, *_context(candidates), *_asking(suite, task, candidates)))
 
 
-def _trained(name: str, trained: Sequence[tuple[str, Trained]], read: Callable[[Trained], str | None]) -> Aspect:
-    return _aspect(name, [(arm, read(bill)) for arm, bill in trained])
+def brief(data: str) -> str:
+    """The beginning of each hash: enough for people to tell them apart."""
+    return "+".join(one[:8] for one in data.split("+"))
+
+
+def _as_it_is(value: str) -> str:
+    return value
+
+
+def _trained(
+    name: str,
+    trained: Sequence[tuple[str, Trained]],
+    read: Callable[[Trained], str | None],
+    write: Callable[[str], str] = _as_it_is,
+) -> Aspect:
+    return _aspect(name, [(arm, read(bill)) for arm, bill in trained], write)
 
 
 def _context(efforts: Sequence[Effort]) -> list[Aspect]:
@@ -98,8 +110,8 @@ def _context(efforts: Sequence[Effort]) -> list[Aspect]:
     return [*found, prompts, _aspect("index", [(each.arm, each.index) for each in reading])]
 
 
-def _asking(suite: Suite, efforts: Sequence[Effort]) -> list[Aspect]:
-    lengths = ", ".join(f"{task.max_tokens} new tokens at most ({task.name})" for task in suite.tasks)
+def _asking(suite: Suite, task: Task, efforts: Sequence[Effort]) -> list[Aspect]:
+    lengths = f"{task.max_tokens} new tokens at most"
     seeds = "one seed" if len(suite.seeds) == 1 else f"{len(suite.seeds)} seeds"
     decoding = Aspect(name="decoding", equal=True, words=f"temperature {suite.temperature:g}, {seeds}, {lengths}")
     instructed = [found.arm for found in efforts if found.instruction]
@@ -118,15 +130,15 @@ def _retries(efforts: Sequence[Effort]) -> Aspect:
     return _aspect("requests repeated", [(found.arm, str(found.retries)) for found in efforts])
 
 
-def _aspect(name: str, told: Sequence[tuple[str, str | None]]) -> Aspect:
+def _aspect(name: str, told: Sequence[tuple[str, str | None]], write: Callable[[str], str] = _as_it_is) -> Aspect:
     """Equal if all have the same; arms that have the same are named together."""
     groups: dict[str, list[str]] = {}
     for arm, value in told:
         groups.setdefault(value or NOTHING, []).append(arm)
     if len(groups) == 1 and NOTHING not in groups:
-        return Aspect(name=name, equal=True, words=next(iter(groups)))
+        return Aspect(name=name, equal=True, words=write(next(iter(groups))))
     words = "; ".join(
-        f"{'not recorded' if value == NOTHING else value}: {', '.join(arms)}" for value, arms in groups.items()
+        f"{'not recorded' if value == NOTHING else write(value)}: {', '.join(arms)}" for value, arms in groups.items()
     )
     known = [value for value in groups if value != NOTHING]
     return Aspect(name=name, equal=False if len(known) > 1 else None, words=words)

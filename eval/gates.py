@@ -1,4 +1,5 @@
-"""Gates: bars for the lower bound of an arm's interval. What is unknown or was not measured does not pass."""
+"""Gates: bars for the lower bound of an arm's interval. What is unknown, or was not measured, or on too few of the
+questions asked, does not pass."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,7 +14,7 @@ from ragtune.examples import UNANSWERABLE
 class GateResult(BaseModel):
     """How a gate came out. `by` is how far the lower bound is above the bar, in points; below it if negative.
 
-    `reason` says why nothing was measured.
+    `reason` says why nothing was measured, or not enough.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,11 +47,12 @@ def _result(gate: Gate, suite: Suite, samples: Samples) -> GateResult:
     known = samples.slices(gate.arm, gate.task)
     if gate.slice and gate.slice not in known:
         return _unmeasured(gate, metric, UnknownName.among("slice", gate.slice, known).message)
-    found = samples.part(gate.arm, gate.task, gate.slice or "").score(metric)
+    sample = samples.part(gate.arm, gate.task, gate.slice or "")
+    found, short = sample.score(metric), sample.short(metric)
     if found is None:
         return _unmeasured(gate, metric, "no item has a score")
     by = 100 * found.low - gate.least
-    return GateResult(gate=gate, metric=metric, found=found, by=by, passed=by >= 0)
+    return GateResult(gate=gate, metric=metric, found=found, by=by, passed=by >= 0 and not short, reason=short)
 
 
 def _metric(gate: Gate, task: Task) -> str:

@@ -42,25 +42,26 @@ def carry_out(running: RunningJob, settings: Settings) -> Summary:
     with full_disk_told(folder):
         asyncio.run(run_suite(plan(suite), _service(settings), folder, _Diary(running), Resuming(roots=roots)))
         made = read_run(folder)
-        write_reports(made, folder)
+        told = report(made)
+        write_reports(made, told, folder)
     failed = sum(item.error is not None for item in made.items)
     if failed == len(made.items):
         raise Unavailable(f"no question was answered; the first failure: {made.items[0].error}")
-    summary = Summary(run=spec.run, questions=len(made.items), failed=failed, verdict=_verdict(report(made)))
+    summary = Summary(run=spec.run, questions=len(made.items), failed=failed, verdict=_verdict(told))
     running.result = summary.model_dump(mode="json")
     return summary
 
 
-def write_reports(made: Run, folder: Path) -> None:
+def write_reports(made: Run, told: Report, folder: Path) -> None:
     """A file for each format, a function of the run alone."""
-    for format, text in _reports(made).items():  # noqa: A001 - the word of the route
+    for format, text in _reports(made, told).items():  # noqa: A001 - the word of the route
         beside = folder / f".{REPORTS[format]}"
         beside.write_text(text, encoding="utf-8")
         beside.rename(folder / REPORTS[format])
 
 
-def _reports(made: Run) -> dict[Format, str]:
-    told, showcases = report(made), telling(made, TELLING)
+def _reports(made: Run, told: Report) -> dict[Format, str]:
+    showcases = telling(made, TELLING)
     return {
         "json": told.model_dump_json(indent=1) + "\n",
         "markdown": markdown(told, showcases, wide=True),

@@ -3,7 +3,7 @@
 Arms of one mode that differ in their context are a ladder. An example that is answered rightly from the gold passages
 and wrongly from what was retrieved is the retriever's error; one that is answered wrongly from both is the reader's.
 An arm with an instruction beside the same mode without one shows what telling the format gains; what a tuned arm has
-beyond that is not format.
+beyond that is not format. All comparisons of a task's controls are one family (Holm), apart from that of its verdict.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,8 +88,48 @@ class Format(_Frozen):
     beyond: Compared | None
 
 
+class Controls(_Frozen):
+    """What the controls of a suite show."""
+
+    ladders: tuple[Ladder, ...]
+    formats: tuple[Format, ...]
+
+
+def controls(suite: Suite, samples: Samples) -> Controls:
+    """All ladders and controls of format, by task in the suite's order; comparisons of a task told as one family."""
+    steep, shaped = ladders(suite, samples), formats(suite, samples)
+    by_task = [
+        _told([each for each in steep if each.task == task.name], [each for each in shaped if each.task == task.name])
+        for task in suite.tasks
+    ]
+    return Controls(
+        ladders=tuple(each for found, _ in by_task for each in found),
+        formats=tuple(each for _, found in by_task for each in found),
+    )
+
+
+def _told(steep: Sequence[Ladder], shaped: Sequence[Format]) -> tuple[list[Ladder], list[Format]]:
+    """The same, every comparison told as one of all of them."""
+    bare = [step.compared for ladder in steep for step in ladder.steps]
+    bare += [compared for each in shaped for compared in (each.gain, each.by_format, each.beyond)]
+    family = iter(in_family([each for each in bare if each]))
+    told = iter([next(family) if each else None for each in bare])
+    return (
+        [
+            ladder.model_copy(
+                update={"steps": tuple(step.model_copy(update={"compared": next(told)}) for step in ladder.steps)}
+            )
+            for ladder in steep
+        ],
+        [
+            each.model_copy(update={"gain": next(told), "by_format": next(told), "beyond": next(told)})
+            for each in shaped
+        ],
+    )
+
+
 def ladders(suite: Suite, samples: Samples) -> tuple[Ladder, ...]:
-    """A ladder for every mode that was asked a task with more than one context."""
+    """A ladder for every mode that was asked a task with more than one context, each step told alone."""
     found = []
     for task in suite.tasks:
         groups: dict[tuple[str | None, ...], list[Arm]] = {}
@@ -101,13 +141,14 @@ def ladders(suite: Suite, samples: Samples) -> tuple[Ladder, ...]:
 
 
 def formats(suite: Suite, samples: Samples) -> tuple[Format, ...]:
-    """For every arm with an adapter whose untuned mode was asked plainly and with an instruction."""
+    """For every arm with an adapter whose untuned mode was asked plainly and with an instruction, retrieving as much;
+    each comparison told alone."""
     found = []
     for task in suite.tasks:
         arms = [arm for arm in suite.arms if task in suite.asked(arm) and arm.mode and arm.context == "retrieved"]
         for tuned in (arm for arm in arms if Mode.parse(arm.asked_mode).adapters and not arm.instruction):
             untuned = _untuned(tuned.asked_mode)
-            alike = [arm for arm in arms if str(Mode.parse(arm.asked_mode)) == untuned]
+            alike = [arm for arm in arms if str(Mode.parse(arm.asked_mode)) == untuned and arm.top_k == tuned.top_k]
             plain = next((arm for arm in alike if not arm.instruction), None)
             instructed = next((arm for arm in alike if arm.instruction), None)
             if plain and instructed:
@@ -134,13 +175,10 @@ def _ladder(task: Task, arms: Sequence[Arm], samples: Samples) -> Ladder:
 
 
 def _steps(parts: Mapping[Context, Sample], metric: str) -> tuple[Step, ...]:
-    """The steps that were asked both ends of, told as one family."""
+    """The steps that were asked both ends of."""
     known = [(first, second) for first, second in _STEPS if first in parts and second in parts]
-    found = {(first, second): gap(parts[first], parts[second], metric) for first, second in known}
-    told = iter(in_family([each for each in found.values() if each]))
     return tuple(
-        Step(first=first, second=second, compared=next(told) if each else None)
-        for (first, second), each in found.items()
+        Step(first=first, second=second, compared=gap(parts[first], parts[second], metric)) for first, second in known
     )
 
 

@@ -1,8 +1,11 @@
 """What a reader must know beside a report's figures: how they were made, and what they leave out."""
 
+from eval.agreement import Judged
+from eval.costs import ENOUGH
+from eval.figures import metric_words
 from eval.metrics import METRICS
 from eval.report import Report
-from eval.statistics import RESAMPLES
+from eval.statistics import RESAMPLES, Split
 
 
 def notes(report: Report) -> list[str]:
@@ -14,8 +17,10 @@ def notes(report: Report) -> list[str]:
         *_few_clusters(report),
         *_repeats(report),
         _latency(report),
+        "Memory of the machine while it answers is not measured: it cannot be had over HTTP.",
         *_price(report),
         *_abstention(report),
+        *_judge(report),
         *_retrieval(report),
         *_versions(report),
         *_leaks(report),
@@ -77,11 +82,22 @@ def _repeats(report: Report) -> list[str]:
     if not shares:
         return []
     share, task, arm = max(shares)
+    widest = next(each.tasks[task].split for each in report.arms if each.name == arm)
+    assert widest is not None
     return [
         f"Each question was asked with {len(report.header.suite.seeds)} seeds; repeats are averaged and count as one "
         f"item. Of the variance of single answers at most {100 * share:.0f} % is between seeds ({arm}, {task}), the "
-        "rest between questions."
+        f"rest between questions. {_narrower(widest)}"
     ]
+
+
+def _narrower(found: Split) -> str:
+    """What more of either would leave of the standard error, questions taken as independent."""
+    if not found.error:
+        return "No question's score differs from another's."
+    seeds, items = (100 * other / found.error for other in (found.with_twice_the_seeds, found.with_twice_the_items))
+    of = "of the standard error of its mean"
+    return f"Twice the seeds would leave {seeds:.0f} % {of}, twice the questions {items:.0f} %."
 
 
 def _latency(report: Report) -> str:
@@ -89,7 +105,9 @@ def _latency(report: Report) -> str:
     alone = f"{suite.alone} questions of each mode, one at a time;"
     return (
         f"First token, retrieval included: {alone} all questions were then asked {suite.concurrency} at once, modes "
-        "mixed. Tokens are means over all questions."
+        "mixed. Tokens are means over all questions. Of three and more timed alone the first is left out, which may "
+        f"have found the mode cold; of fewer than {ENOUGH} the p95 is the slowest. The table of costs is of all tasks "
+        "together; a verdict goes by the times of its own task."
     )
 
 
@@ -107,7 +125,30 @@ def _price(report: Report) -> list[str]:
 def _abstention(report: Report) -> list[str]:
     if not any(result.abstained for arm in report.arms for result in arm.tasks.values()):
         return []
-    return ["Abstains: rightly in per cent of the unanswerable questions, wrongly in per cent of the answerable ones."]
+    return [
+        "Abstains: rightly in per cent of the unanswerable questions, wrongly in per cent of the answerable ones. "
+        "Wrong when answered: of the questions, unanswerable ones included, that it gave any answer to."
+    ]
+
+
+def _judge(report: Report) -> list[str]:
+    """How far the judge is to be believed."""
+    return [_agreement(each) for each in report.agreements]
+
+
+def _agreement(judged: Judged) -> str:
+    by, found = metric_words(judged.reference), judged.found
+    if found is None:
+        return f"The judge of {judged.task} is not checked: no answer has both its score and {by}."
+    rank = (
+        "no rank correlation, as one of them never differs"
+        if found.spearman is None
+        else (f"rank correlation {found.spearman:.2f} (Spearman)")
+    )
+    return (
+        f"The judge of {judged.task} and {by} put {100 * found.halves:.0f} % of {found.n} answers into the same half "
+        f"of their scales; {rank}."
+    )
 
 
 def _retrieval(report: Report) -> list[str]:

@@ -1,14 +1,12 @@
 """One arm on one task: what it scores, where it abstains, and what was no proper answer."""
 
 import statistics
-from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from eval.costs import Cost, cost
+from eval.costs import Cost
 from eval.metrics import METRICS
-from eval.metrics.abstention import wrong_when_answered
-from eval.runfile import Alone
+from eval.metrics.abstention import coverage, wrong_when_answered
 from eval.sample import Sample, Samples
 from eval.statistics import Interval, Split, split
 from eval.suite import Arm, Suite, Task
@@ -32,9 +30,10 @@ class TaskResult(_Frozen):
 
     `candidate`: it could be chosen; controls and arms that were asked a part of the task could not. `leading`: the best
     candidate on the primary metric, or not told apart from the best. `abstained` is on answerable items, where it is
-    wrong; `wrong_when_answered` is over all items, unanswerable ones included, on which it did not abstain; both are
-    None if the task has no unanswerable ones. `answered` and `failed` are items of no slice; `unscored` have an answer
-    and no score by the primary metric. `split` is the variance of that metric, where there are repeats.
+    wrong; `gave_answer` is the share of all items, unanswerable ones included, on which it did not abstain, and
+    `wrong_when_answered` is over these; all three are None if the task has no unanswerable ones. `scored` have a score
+    by the primary metric, `unscored` an answer and no score; these, `answered` and `failed` are of no slice, every
+    repeat counted. `split` is the variance of the primary metric, where there are repeats.
     """
 
     scores: dict[str, Interval]
@@ -42,8 +41,10 @@ class TaskResult(_Frozen):
     leading: bool
     abstained: Interval | None
     wrong_when_answered: Interval | None
+    gave_answer: float | None
     slices: dict[str, SliceResult]
     gold_retrieved: Interval | None
+    scored: int
     answered: int
     failed: int
     unparsable: int
@@ -53,16 +54,18 @@ class TaskResult(_Frozen):
     cost: Cost
 
     @property
+    def asked(self) -> int:
+        """Items of no slice, every repeat."""
+        return self.answered + self.failed
+
+    @property
     def coverage(self) -> float:
-        """The share of items that were answered at all."""
-        asked = self.answered + self.failed
-        return self.answered / asked if asked else 0.0
+        """The share of what was asked that has a score by the primary metric, every repeat counted."""
+        return self.scored / self.asked if self.asked else 0.0
 
 
-def task_result(
-    suite: Suite, task: Task, arm: Arm, samples: Samples, alone: Sequence[Alone], *, leading: bool
-) -> TaskResult:
-    """The result of an arm that was asked the task."""
+def task_result(suite: Suite, task: Task, arm: Arm, samples: Samples, cost: Cost, *, leading: bool) -> TaskResult:
+    """The result of an arm that was asked the task; `cost` is that of its answers to it."""
     main, whole = samples.part(arm.name, task.name), samples.whole(arm.name, task.name)
     replies = main.replies
     known = UNANSWERABLE in samples.slices(arm.name, task.name)
@@ -72,18 +75,20 @@ def task_result(
         leading=leading,
         abstained=main.score("abstention") if known else None,
         wrong_when_answered=_wrong_when_answered(whole, task.headline) if known else None,
+        gave_answer=coverage(whole.items) if known else None,
         slices={
             name: _slice(task, name, samples.part(arm.name, task.name, name))
             for name in samples.slices(arm.name, task.name)
         },
         gold_retrieved=main.retrieved_gold(),
+        scored=main.scored(task.headline),
         answered=len(replies),
         failed=main.failed,
         unparsable=sum(item.unparsable for item in main.items),
         unscored=_unscored(main, task.headline),
         cut_off=sum(reply.finish_reason == "length" for reply in replies),
         split=split(main.repeats(task.headline)) if len(suite.seeds) > 1 and main.repeats(task.headline) else None,
-        cost=cost(suite, arm, whole, alone),
+        cost=cost,
     )
 
 

@@ -4,17 +4,19 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from eval.costs import Cost, Once, cost, once
-from eval.differences import Difference, best_of, family
+from eval.agreement import Judged, agreements
+from eval.contest import Contest, contest
+from eval.costs import Cost, Once, alone_on, cost, once, warm
+from eval.differences import Difference, asked, gaps
 from eval.effort import Audit, Effort, audit, effort
 from eval.gates import GateResult, gates
-from eval.ladder import Format, Ladder, formats, ladders
-from eval.quality import TaskResult, task_result
+from eval.ladder import Format, Ladder, controls
+from eval.quality import TaskResult, is_candidate, task_result
 from eval.runfile import Header, Reply, Run
 from eval.sample import Samples, failures
 from eval.suite import Arm, Suite, Task
-from eval.verdict import Verdict
-from eval.weighing import weighed
+from eval.verdict import Costs, Verdict
+from eval.weighing import costs_of, weighed
 
 
 class _Frozen(BaseModel):
@@ -42,7 +44,8 @@ class ArmResult(_Frozen):
 class Report(_Frozen):
     """Everything shown. `verdicts` are by task, in the suite's order; see `weighed` for tasks without one.
 
-    `differences` are those asked for, `gaps` those of every other candidate to the best of its task.
+    `differences` are those asked for, `gaps` those of every other candidate to the best of its task. `efforts` are of
+    all tasks together, `audits` by task; `agreements` are those of the judge, where one judged.
     """
 
     header: Header
@@ -52,7 +55,9 @@ class Report(_Frozen):
     gaps: tuple[Difference, ...]
     ladders: tuple[Ladder, ...]
     formats: tuple[Format, ...]
-    audit: Audit
+    efforts: tuple[Effort, ...]
+    audits: tuple[Audit, ...]
+    agreements: tuple[Judged, ...]
     gates: tuple[GateResult, ...]
     failures: dict[str, int]
 
@@ -70,45 +75,59 @@ class Report(_Frozen):
 def report(run: Run) -> Report:
     """The report of a run."""
     header, suite, samples = run.header, run.header.suite, Samples(run.items)
-    best = {task.name: best_of(suite, task, samples) for task in suite.tasks}
-    families = [family(suite, task, best[task.name], samples) for task in suite.tasks]
-    gaps = tuple(gap for _, others in families for gap in others)
-    arms = tuple(_arm(header, arm, samples, best, gaps) for arm in suite.arms)
+    paid = {arm.name: once(header, arm) for arm in suite.arms}
+    spent = {
+        (arm.name, task.name): _spent(header, arm, task, samples) for arm in suite.arms for task in suite.asked(arm)
+    }
+    costs = {(arm, task): costs_of(cost, paid[arm]) for (arm, task), cost in spent.items()}
+    contests = [
+        contest(suite, task, samples, {arm: known for (arm, of), known in costs.items() if of == task.name})
+        for task in suite.tasks
+    ]
+    arms = tuple(_arm(header, arm, samples, contests, spent) for arm in suite.arms)
+    shown = controls(suite, samples)
     return Report(
         header=header,
         arms=arms,
-        verdicts=tuple(found for task in suite.tasks if (found := _verdict(suite, task, arms, samples))),
-        differences=tuple(difference for asked, _ in families for difference in asked),
-        gaps=gaps,
-        ladders=ladders(suite, samples),
-        formats=formats(suite, samples),
-        audit=audit(suite, [_effort(arm, found, samples) for arm, found in zip(suite.arms, arms, strict=True)]),
+        verdicts=tuple(found for on in contests if (found := _verdict(suite, on, arms, costs))),
+        differences=tuple(each for on in contests for each in asked(suite, on, samples)),
+        gaps=tuple(each for on in contests for each in gaps(on, samples)),
+        ladders=shown.ladders,
+        formats=shown.formats,
+        efforts=tuple(_effort(arm, each, samples) for arm, each in zip(suite.arms, arms, strict=True)),
+        audits=tuple(_audit(suite, task, arms, spent, samples) for task in suite.tasks),
+        agreements=agreements(suite, samples),
         gates=gates(suite, samples),
         failures=failures(run.items),
     )
 
 
+def _spent(header: Header, arm: Arm, task: Task, samples: Samples) -> Cost:
+    """What the answers of an arm to a task took."""
+    whole = samples.whole(arm.name, task.name)
+    return cost(header.suite, arm, whole, alone_on(whole, header.alone.get(arm.name, ())))
+
+
 def _arm(
-    header: Header, arm: Arm, samples: Samples, best: Mapping[str, str | None], gaps: Sequence[Difference]
+    header: Header,
+    arm: Arm,
+    samples: Samples,
+    contests: Sequence[Contest],
+    spent: Mapping[tuple[str, str], Cost],
 ) -> ArmResult:
-    whole, alone, paid = samples.whole(arm.name), header.alone.get(arm.name, ()), once(header, arm)
-    level = {gap.asked.task for gap in gaps if gap.asked.arm == arm.name and gap.verdict in ("tie", "better")}
+    whole, paid = samples.whole(arm.name), once(header, arm)
     return ArmResult(
         name=arm.name,
         mode=arm.mode or arm.name,
         control=arm.context != "retrieved",
         tasks={
-            task.name: task_result(
-                header.suite,
-                task,
-                arm,
-                samples,
-                alone,
-                leading=arm.name == best[task.name] or task.name in level,
+            on.task.name: task_result(
+                header.suite, on.task, arm, samples, spent[arm.name, on.task.name], leading=_leading(arm, on)
             )
-            for task in header.suite.asked(arm)
+            for on in contests
+            if on.task in header.suite.asked(arm)
         },
-        cost=cost(header.suite, arm, whole, alone),
+        cost=cost(header.suite, arm, whole, warm(header.alone.get(arm.name, ()))),
         once=paid,
         training_seconds=paid.training_seconds,
         versions=_versions(whole.replies),
@@ -117,14 +136,37 @@ def _arm(
     )
 
 
-def _verdict(suite: Suite, task: Task, arms: Sequence[ArmResult], samples: Samples) -> Verdict | None:
-    results = {arm.name: (arm.tasks[task.name], arm.once) for arm in arms if task.name in arm.tasks}
-    return weighed(suite, task, results, samples)
+def _leading(arm: Arm, on: Contest) -> bool:
+    """Whether it scores best, or is not told apart from the best; too few answers lead nowhere."""
+    if arm.name == on.leader:
+        return True
+    gap = on.gap(arm.name, on.leader)
+    return arm.name not in on.short and gap is not None and gap.verdict != "worse"
+
+
+def _verdict(
+    suite: Suite, on: Contest, arms: Sequence[ArmResult], costs: Mapping[tuple[str, str], Costs]
+) -> Verdict | None:
+    name = on.task.name
+    results = {arm.name: arm.tasks[name] for arm in arms if name in arm.tasks}
+    return weighed(suite, on, results, {arm: costs[arm, name] for arm in results})
 
 
 def _effort(arm: Arm, found: ArmResult, samples: Samples) -> Effort:
-    asked = len(samples.whole(arm.name).items)
-    return effort(arm, found.cost, found.once, asked, found.retries)
+    return effort(arm, found.cost, found.once, len(samples.whole(arm.name).items), found.retries)
+
+
+def _audit(
+    suite: Suite, task: Task, arms: Sequence[ArmResult], spent: Mapping[tuple[str, str], Cost], samples: Samples
+) -> Audit:
+    """Of those that could be chosen."""
+    efforts = []
+    for arm, found in zip(suite.arms, arms, strict=True):
+        if task.name in found.tasks and is_candidate(arm, task):
+            items = samples.whole(arm.name, task.name).items
+            retries = sum(item.retries for item in items)
+            efforts.append(effort(arm, spent[arm.name, task.name], found.once, len(items), retries))
+    return audit(suite, task, efforts)
 
 
 def _versions(replies: Sequence[Reply]) -> dict[str, tuple[str, ...]]:

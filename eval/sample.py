@@ -5,14 +5,16 @@ What is asked repeatedly counts once: the repeats of an example are averaged bef
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from eval.metrics import METRICS
 from eval.runfile import Item, Reply
-from eval.statistics import Compared, Interval, compared, interval, resampled
-from eval.whole import compared_whole
+from eval.statistics import Compared, Interval, compared, interval
+from eval.whole import compared_whole, figure_of, score_whole
 from ragtune.examples import UNANSWERABLE
+
+ENOUGH = 0.95  # of what was asked: who has a score of less is no candidate, and passes no gate
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class Sample:
         return [item.reply for item in items if item.reply is not None]
 
     @property
+    def alone(self) -> list[Reply]:
+        """What was answered in this run while nothing else was asked."""
+        items = (item for item in self.items if item.alone and not item.reused)
+        return [item.reply for item in items if item.reply is not None]
+
+    @property
     def failed(self) -> int:
         """Items without an answer."""
         return sum(item.error is not None for item in self.items)
@@ -44,6 +52,27 @@ class Sample:
     def examples(self) -> set[str]:
         """What was asked, answered or not."""
         return {item.example for item in self.items}
+
+    def scored(self, metric: str) -> int:
+        """How many items have a score by the metric: of every repeat, as failed ones count."""
+        whole = METRICS[metric].whole is not None
+        return sum(item.reply is not None if whole else metric in item.scores for item in self.items)
+
+    def short(self, metric: str) -> str | None:
+        """Why too few of the items have a score to speak of; None if ENOUGH of what was asked do."""
+        scored, asked = self.scored(metric), len(self.items)
+        if scored >= ENOUGH * asked:
+            return None
+        return f"it has a score of {scored or 'none'} of its {asked} questions, and {100 * ENOUGH:g} % are needed"
+
+    def of(self, examples: Collection[str]) -> "Sample":
+        """The items of these examples."""
+        return Sample(tuple(item for item in self.items if item.example in examples))
+
+    def has(self, metric: str) -> set[str]:
+        """The examples that count in the score by the metric."""
+        whole = METRICS[metric].whole is not None
+        return {item.example for item in self.items if (item.reply is not None if whole else metric in item.scores)}
 
     def values(self, metric: str) -> dict[str, float]:
         """The score of each example, the mean of its repeats; examples without one are left out."""
@@ -66,11 +95,16 @@ class Sample:
         """The mean by the metric with its clustered interval, or the figure of all items where the metric has one."""
         whole = METRICS[metric].whole
         if whole is not None:
-            answered = [item for item in self.items if item.reply is not None]
-            clusters = [item.cluster or item.example for item in answered]
-            found = resampled(answered, whole, clusters)
-            return found and found.model_copy(update={"n": len({item.example for item in answered})})
+            return score_whole([item for item in self.items if item.reply is not None], whole)
         return self.mean(self.values(metric))
+
+    def figure(self, metric: str) -> float | None:
+        """What `score` is the interval of, alone."""
+        whole = METRICS[metric].whole
+        if whole is not None:
+            return figure_of([item for item in self.items if item.reply is not None], whole)
+        values = self.values(metric)
+        return statistics.fmean(values.values()) if values else None
 
     def mean(self, values: dict[str, float]) -> Interval | None:
         """The mean of some value of each example, with its clustered interval."""

@@ -95,7 +95,11 @@ def control_lines(report: Report) -> list[str]:
     ladders = [f"{each.task}, {each.mode}: {words}" for each in report.ladders for words in ladder_words(each)]
     formats = [f"{each.task}: {format_words(each)}" for each in report.formats]
     marks = {True: "equal", False: "unequal", None: "not recorded of all"}
-    audit = [f"Effort, {each.name}: {marks[each.equal]}, {each.words}." for each in report.audit.aspects]
+    audit = [
+        f"Effort, {found.task}, {each.name}: {marks[each.equal]}, {each.words}."
+        for found in report.audits
+        for each in found.aspects
+    ]
     return [*ladders, *formats, *audit]
 
 

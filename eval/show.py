@@ -11,6 +11,7 @@ from rich.text import Text
 
 from eval.cost_tables import bills, costs, effort
 from eval.figures import NOTHING, figure, metric_words
+from eval.metrics import METRICS
 from eval.notes import notes
 from eval.report import Report
 from eval.sentences import control_lines, verdict_lines
@@ -126,12 +127,21 @@ def _drawn_showcase(showcase: Showcase) -> RenderableType:
     drawn.add_column(Text("mode"), overflow="fold", max_width=36)
     drawn.add_column(Text("answer"), overflow="fold")
     for said in showcase.said:
-        colour = "green" if said.score == 1 else "red" if not said.score else "yellow"
+        colour = _colour(showcase.metric, said.score)
         drawn.add_row(Text(_points(showcase, said), style=colour), Text(said.arm), Text(_answer(said)))
     title = Text(f"\n{showcase.task} · {printable(showcase.example)}", style="bold")
     asked = Text.assemble(("asked     ", "dim"), _short(showcase.query))
     wanted = Text.assemble(("expected  ", "dim"), _short(" | ".join(showcase.answers)))
     return Group(title, asked, wanted, drawn)
+
+
+def _colour(metric: str, score: float | None) -> str:
+    """By right and wrong; none where the metric knows neither."""
+    if score is None:
+        return "red"
+    if METRICS[metric].unit != "share" or METRICS[metric].lower_is_better:
+        return ""
+    return "green" if score == 1 else "red" if score == 0 else "yellow"
 
 
 def _piped(table: Table) -> str:

@@ -155,6 +155,19 @@ class Suite(Section):
             raise ValueError(f"task {judged[0]!r} has the metric 'judge', and there is no [judge]")
         return self
 
+    @model_validator(mode="after")
+    def _volumes_have_a_price(self) -> "Suite":
+        """What would be ignored otherwise."""
+        if self.budget.updates is not None and self.budget.queries is None:
+            raise ValueError("budget: updates needs queries, how many a month there are to share what an update takes")
+        own = [arm.name for arm in self.arms if not arm.outside]
+        if self.budget.queries is not None and self.hourly_rate is None and own:
+            raise ValueError(
+                f"budget: queries needs hourly_rate, the price of an hour of the machine, as arm {own[0]!r} takes its "
+                "time; give it, or leave out queries"
+            )
+        return self
+
     def _check_asked(self, what: str, task: str, arm: Arm) -> None:
         if task not in {one.name for one in self.asked(arm)}:
             raise ValueError(f"a {what} is on {task!r}, which arm {arm.name!r} is not asked")

@@ -43,7 +43,7 @@ def quality(report: Report, task: Task) -> Table:
     columns += _slices(arms, task)
     if any(result.wrong_when_answered for result in found):
         wrong = ("wrong when", "answered")
-        columns.append(_of_task(arms, task, wrong, lambda result: Cell(percent(result.wrong_when_answered))))
+        columns.append(_of_task(arms, task, wrong, _wrong))
     if any(result.gold_retrieved for result in found):
         columns.append(_of_task(arms, task, ("gold", "retrieved"), lambda result: Cell(percent(result.gold_retrieved))))
     counts: list[tuple[tuple[str, ...], Callable[[TaskResult], int]]] = [
@@ -68,7 +68,7 @@ def slices(report: Report, task: Task) -> Table:
         columns.append(_of_task(arms, task, (name, about, f"n = {max(sizes, default=0)}"), _of_slice(name)))
     if UNANSWERABLE in known:
         columns.append(_of_task(arms, task, ("abstains", "wrongly"), lambda r: Cell(percent(r.abstained))))
-        columns.append(_of_task(arms, task, ("wrong when", "answered"), lambda r: Cell(percent(r.wrong_when_answered))))
+        columns.append(_of_task(arms, task, ("wrong when", "answered"), _wrong))
     return Table(f"{task.name}: slices", tuple(columns))
 
 
@@ -180,6 +180,12 @@ def _abstention(result: TaskResult) -> Cell:
     if rightly is None and result.abstained is None:
         return Cell(NOTHING)
     return Cell(percent(rightly).removesuffix(" %"), f"/ {percent(result.abstained)}")
+
+
+def _wrong(result: TaskResult) -> Cell:
+    """Never without how much was answered: fewer wrong answers are cheap with fewer answers."""
+    answered = "" if result.gave_answer is None else f"of {100 * result.gave_answer:.0f} %"
+    return Cell(percent(result.wrong_when_answered), answered)
 
 
 def _score(metric: str, found: Interval | None, strong: bool = False) -> Cell:

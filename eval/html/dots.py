@@ -50,7 +50,7 @@ def quality_dots(report: Report, task: Task) -> Dots | None:
     scale = scale_of(metric, [score for _, score in found])
     return Dots(
         title=f"{task.name}: {metric_words(metric)}",
-        about=METRICS[metric].about,
+        about=METRICS[metric].about + ("; lower is better" if METRICS[metric].lower_is_better else ""),
         value="score [95 %]",
         rows=tuple(_dot(arm.name, standing(report, task, arm), metric, score, scale) for arm, score in found),
         ticks=tuple((100 * scale.share(tick), figure(metric, tick)) for tick in scale.ticks),
@@ -93,7 +93,7 @@ def latency_dots(report: Report) -> Dots | None:
     ]
     return Dots(
         title="Time to an answer, one request at a time, in ms",
-        about="bar: the first token; dot: the whole answer, median; line: to its 95th percentile",
+        about="bar: the first token; dot: the whole answer, median; line: to its p95, of few requests the slowest",
         value="median",
         rows=tuple(rows),
         ticks=tuple((100 * scale.share(tick), f"{tick:,.0f}") for tick in scale.ticks),

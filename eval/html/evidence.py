@@ -1,5 +1,6 @@
 """A telling example as the page shows it: answers that are alike once, passages that several modes read once."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from eval.figures import NOTHING, figure, metric_words
+from eval.metrics import METRICS
 from eval.runfile import Shown
 from eval.telling import Said, Showcase
 from ragtune.terminal import printable
@@ -17,7 +19,8 @@ _MEANT = 2  # characters an accepted answer needs, to be marked in a passage
 
 @dataclass(frozen=True)
 class Answered:
-    """The modes that answered this, and how right it is: "right", "wrong", "partly", or "failed"."""
+    """The modes that answered this, and how right it is: "right", "wrong", "partly", "failed", or "" where that
+    cannot be said of its score."""
 
     arms: tuple[str, ...]
     text: str
@@ -76,22 +79,28 @@ def _answered(showcase: Showcase) -> tuple[Answered, ...]:
     for said in showcase.said:
         key = (said.text, said.score, said.error, said.gold_retrieved is False)
         groups.setdefault(key, []).append(said.arm)
-    best_first = sorted(groups.items(), key=lambda group: -1.0 if group[0][1] is None else group[0][1], reverse=True)
+    sign = -1.0 if METRICS[showcase.metric].lower_is_better else 1.0
+    best_first = sorted(
+        groups.items(), key=lambda group: -math.inf if group[0][1] is None else sign * group[0][1], reverse=True
+    )
     return tuple(
         Answered(
             arms=tuple(arms),
             text=_cut(error or text, _LONGEST_ANSWER) or "(nothing)",
             score=NOTHING if score is None else figure(showcase.metric, score),
-            mark=_mark(score, error),
+            mark=_mark(showcase.metric, score, error),
             missed_gold=missed,
         )
         for (text, score, error, missed), arms in best_first
     )
 
 
-def _mark(score: float | None, error: str | None) -> str:
+def _mark(metric: str, score: float | None, error: str | None) -> str:
+    """Nothing where the metric knows no right and wrong, as nats do not."""
     if error is not None or score is None:
         return "failed"
+    if METRICS[metric].unit != "share" or METRICS[metric].lower_is_better:
+        return ""
     return "right" if score == 1 else "wrong" if score == 0 else "partly"
 
 

@@ -26,15 +26,15 @@ FILE = "report.html"
 TELLING = 10
 
 
-def page(run: Run) -> str:
-    """The page of a run."""
-    return page_of(report(run), telling(run, TELLING))
+def page(run: Run, found: Report | None = None) -> str:
+    """The page of a run; `found` is its report, where that is made already."""
+    return page_of(found or report(run), telling(run, TELLING))
 
 
-def write_page(run: Run, path: Path) -> None:
+def write_page(run: Run, path: Path, found: Report | None = None) -> None:
     """Write the page of a run to `path`, whole or not at all."""
     beside = path.with_name(f"{path.name}.new")
-    beside.write_text(page(run), encoding="utf-8")
+    beside.write_text(page(run, found), encoding="utf-8")
     beside.replace(path)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from eval.costs import Cost
 from eval.figures import figure, metric_words
 from eval.html.dots import Standing, scale_of, standing
 from eval.html.labels import Box, Label, placed
@@ -51,6 +52,7 @@ class Scatter:
 
     title: str
     quality: str
+    better: str
     cost: str
     front: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -60,7 +62,7 @@ class Scatter:
 @dataclass(frozen=True)
 class _Axis:
     name: str
-    read: Callable[[ArmResult], float | None]
+    read: Callable[[Cost], float | None]
     write: Callable[[float], str]
 
 
@@ -77,18 +79,18 @@ def _milliseconds(value: float) -> str:
 
 
 _AXES = (
-    _Axis("price of 1,000 queries", lambda arm: arm.cost.price, "{:g}".format),
+    _Axis("price of 1,000 queries", lambda cost: cost.price, "{:g}".format),
     _Axis(
-        "time to the whole answer alone, ms (p95)",
-        lambda arm: arm.cost.whole_alone.p95 if arm.cost.whole_alone else None,
+        "time to the whole answer alone, ms (median)",
+        lambda cost: cost.whole_alone.median if cost.whole_alone else None,
         _milliseconds,
     ),
     _Axis(
-        "time to the whole answer under load, ms (p95)",
-        lambda arm: arm.cost.whole_loaded.p95 if arm.cost.whole_loaded else None,
+        "time to the whole answer under load, ms (median)",
+        lambda cost: cost.whole_loaded.median if cost.whole_loaded else None,
         _milliseconds,
     ),
-    _Axis("prompt tokens", lambda arm: arm.cost.prompt_tokens, _milliseconds),
+    _Axis("prompt tokens", lambda cost: cost.prompt_tokens, _milliseconds),
 )
 
 
@@ -96,11 +98,11 @@ def scatter(report: Report, task: Task) -> Scatter | None:
     """The candidates of the task by the first cost that all of them know, or most; None for fewer than two points."""
     arms = [arm for arm in report.arms if task.name in arm.tasks and arm.tasks[task.name].candidate]
     scored = [arm for arm in arms if task.headline in arm.tasks[task.name].scores]
-    axis = max(_AXES, key=lambda axis: sum(axis.read(arm) is not None for arm in scored))
+    axis = max(_AXES, key=lambda axis: sum(axis.read(arm.tasks[task.name].cost) is not None for arm in scored))
     found = [
         _Found(arm, standing(report, task, arm), arm.tasks[task.name].scores[task.headline], cost)
         for arm in scored
-        if (cost := axis.read(arm)) is not None
+        if (cost := axis.read(arm.tasks[task.name].cost)) is not None
     ]
     if len(found) < 2:
         return None
@@ -110,6 +112,7 @@ def scatter(report: Report, task: Task) -> Scatter | None:
     return Scatter(
         title=f"{task.name}: quality against cost",
         quality=metric_words(task.headline),
+        better="lower" if METRICS[task.headline].lower_is_better else "higher",
         cost=axis.name,
         front=tuple(each.arm.name for each in sorted(found, key=lambda each: each.cost) if each.arm.name in best),
         left_out=tuple(arm.name for arm in arms if arm.name not in known),

@@ -6,12 +6,13 @@ answers only where it is easy.
 
 import re
 import string
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from eval.metrics.overlap import Overlap
+import numpy as np
+
+from eval.metrics.metric import Floats
 from eval.observed import Observed
 
 if TYPE_CHECKING:  # a run file holds a suite, and a suite names metrics
@@ -21,7 +22,7 @@ NONE_OF_THEM = ""
 _EDGES = string.punctuation + string.whitespace
 
 
-@lru_cache(maxsize=4096)  # a bootstrap of macro-F1 reads the same few labels a million times
+@lru_cache(maxsize=4096)
 def plain(label: str) -> str:
     """Lower case, single spaces for white space, hyphens and underscores: `card_arrival` is `Card arrival`."""
     return " ".join(re.sub(r"[\s_-]+", " ", label.lower()).split()) or label.strip().lower()
@@ -47,22 +48,53 @@ def label_accuracy(observed: Observed) -> float | None:
     return _right(label_in(observed.text, observed.labels), observed.example.answers) if observed.labels else None
 
 
-def macro_f1(items: Sequence["Item"]) -> float | None:
-    """The mean over labels of their F1, as scikit-learn's `f1_score(average="macro")`; None without items.
+def label_counts(items: Sequence["Item"]) -> Floats:
+    """Of each item, for every label that is wanted or predicted in one of them: whether it was predicted rightly,
+    predicted, wanted. Shape (items, 3 x labels); all 0 for an item of which no label was read.
 
-    The labels are those that are wanted or predicted somewhere; having named none of them is no label, but a miss of
-    the one wanted. Of several accepted answers the predicted one is the wanted one, else the first.
+    Having named none of them is no label, but a miss of the one wanted. Of several accepted answers the predicted one
+    is the wanted one, else the first.
     """
-    pairs = [(plain(item.predicted), _wanted(item)) for item in items if item.predicted is not None]
-    return macro_f1_of([predicted for predicted, _ in pairs], [wanted for _, wanted in pairs])
+    return counts_of(
+        [
+            (NONE_OF_THEM, NONE_OF_THEM) if item.predicted is None else (plain(item.predicted), _wanted(item))
+            for item in items
+        ]
+    )
+
+
+def counts_of(pairs: Sequence[tuple[str, str]]) -> Floats:
+    """The counts of pairs of a predicted and a wanted label."""
+    labels = sorted({label for pair in pairs for label in pair} - {NONE_OF_THEM})
+    places = {label: place for place, label in enumerate(labels)}
+    counts = np.zeros((len(pairs), 3, len(labels)))
+    for row, (predicted, wanted) in zip(counts, pairs, strict=True):
+        if predicted in places:
+            row[0, places[predicted]] = predicted == wanted
+            row[1, places[predicted]] = 1
+        if wanted in places:
+            row[2, places[wanted]] = 1
+    return counts.reshape(len(pairs), 3 * len(labels))
+
+
+def macro_f1(sums: Floats) -> Floats:
+    """Of sums of `label_counts` the mean over labels of their F1, as scikit-learn's `f1_score(average="macro")`.
+
+    The labels of a set are those that are wanted or predicted in it; NaN for a set without one.
+    """
+    right, said, meant = np.moveaxis(sums.reshape(len(sums), 3, sums.shape[1] // 3), 1, 0)
+    seen = said + meant
+    f1 = np.divide(2 * right, seen, out=np.zeros_like(seen), where=seen > 0)
+    labels = (seen > 0).sum(axis=1)
+    means = np.full(len(sums), np.nan)
+    np.divide(f1.sum(axis=1), labels, out=means, where=labels > 0)
+    return means
 
 
 def macro_f1_of(predicted: Sequence[str], wanted: Sequence[str]) -> float | None:
     """The macro-F1 of predicted against wanted labels, in pairs; a prediction of NONE_OF_THEM is none."""
-    labels = sorted({*predicted, *wanted} - {NONE_OF_THEM})
-    said, meant = Counter(predicted), Counter(wanted)
-    both = Counter(one for one, other in zip(predicted, wanted, strict=True) if one == other)
-    return sum(Overlap(both[name], said[name], meant[name]).f1 for name in labels) / len(labels) if labels else None
+    sums = counts_of(list(zip(predicted, wanted, strict=True))).sum(axis=0, keepdims=True)
+    return float(macro_f1(sums)[0]) if sums.any() else None
 
 
 def _wanted(item: "Item") -> str:

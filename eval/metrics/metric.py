@@ -4,16 +4,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from eval.observed import Observed
 
 if TYPE_CHECKING:  # a run file holds a suite, and a suite names metrics
     from eval.runfile import Item
 
+Floats = NDArray[np.float64]
 Needs = Literal["text", "json", "labels", "passages", "ranking", "choices", "likelihood", "embedding", "judge"]
 
 
 def _anything(_observed: Observed) -> bool:
     return True
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A figure of all items as one of sums over them, so that it can be had of many drawn sets at once.
+
+    `tally` gives the counts of each item, shape (items, counts); `figure` of sums of these, shape (sets, counts), the
+    figure of each set, NaN for a set that has none.
+    """
+
+    tally: Callable[[Sequence["Item"]], Floats]
+    figure: Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -32,5 +48,5 @@ class Metric:
     about: str
     unit: Literal["share", "nats"] = "share"
     lower_is_better: bool = False
-    whole: Callable[[Sequence["Item"]], float | None] | None = None
+    whole: Counts | None = None
     reads: Callable[[Observed], bool] = _anything

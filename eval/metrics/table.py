@@ -6,9 +6,9 @@ from eval.metrics.abstention import abstains
 from eval.metrics.citations import citation_precision, citation_recall, uncited
 from eval.metrics.fields import field_f1, field_precision, field_recall, first_object, valid_json
 from eval.metrics.grounding import groundedness
-from eval.metrics.labels import label_accuracy, label_in, macro_f1
+from eval.metrics.labels import label_accuracy, label_counts, label_in, macro_f1
 from eval.metrics.likelihood import answer_nats, choice_accuracy, choice_accuracy_per_token
-from eval.metrics.metric import Metric
+from eval.metrics.metric import Counts, Metric
 from eval.metrics.numbers import last_number, numeric_match
 from eval.metrics.retrieval import mrr, ndcg, recall
 from eval.metrics.rouge import rouge_l
@@ -58,7 +58,12 @@ _ALL = (
     Metric("numeric_match", "text", _of_words(numeric_match), "ends on the right number", reads=_has_number),
     Metric("label_accuracy", "labels", label_accuracy, "names the right label", reads=_has_label),
     Metric(
-        "macro_f1", "labels", label_accuracy, "F1 of each label, averaged over labels", whole=macro_f1, reads=_has_label
+        "macro_f1",
+        "labels",
+        label_accuracy,
+        "F1 of each label, averaged over labels",
+        whole=Counts(label_counts, macro_f1),
+        reads=_has_label,
     ),
     Metric("valid_json", "json", _of_text(valid_json), "has a JSON object in it", reads=_has_object),
     Metric(

@@ -6,7 +6,7 @@ Items of one document are not independent: whatever takes clusters reckons with 
 from eval.statistics.compared import Compared, compared
 from eval.statistics.family import holm, in_family
 from eval.statistics.interval import Interval, interval, paired
-from eval.statistics.resampling import RESAMPLES, resampled
+from eval.statistics.resampling import RESAMPLES, resampled, resampled_difference
 from eval.statistics.split import Split, averaged, split
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "interval",
     "paired",
     "resampled",
+    "resampled_difference",
     "split",
 ]

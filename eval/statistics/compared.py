@@ -2,7 +2,8 @@
 
 The test is decisive: a difference is told if its p, adjusted where several are told at once, is below alpha. Its
 interval must leave out 0 as well, so that what is shown never contradicts itself; else it is a tie. A tie does not say
-that the arms are equal: `detectable` is how large a difference these items would have found.
+that the arms are equal: `detectable` is how large a difference these items would have found. In a family it is the one
+found at the level that Holm's method asks of the clearest, alpha / their number: the others are asked less.
 """
 
 import math
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from eval.statistics.groups import grouped
 from eval.statistics.interval import Interval, Pairs, of_differences, pairs
@@ -23,9 +24,11 @@ _NOTHING = 1e-6  # a difference that no number of items would tell
 class Compared(BaseModel):
     """First minus second. `p` is of this comparison alone, `adjusted` in the family it was told with.
 
-    `detectable`: the least true difference that as many items find 80 % of the time. `more_items`: of a tie, about how
-    many more would tell a difference as large as the one seen, or as `matters`, if that is larger; 0: as many as there
-    are would have told it; None: no tie, or there is nothing to tell.
+    `error` is the standard error of the difference, with its degrees of `freedom`; None for a single cluster, which
+    shows none. `detectable`: the least true difference that as many items find 80 % of the time in this family; None
+    without an error, and for shares 1 at most. `more_items`: of a tie, about how many more would tell a difference as
+    large as the one seen, or as `matters`, if that is larger; 0: as many as there are would have told it; None: no tie,
+    or there is nothing to tell, or nobody can say.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,10 +37,24 @@ class Compared(BaseModel):
     p: float
     adjusted: float
     test: Test
-    detectable: float
+    error: float | None
+    freedom: float
+    shares: bool
+    detectable: float | None = None
     matters: float = 0.0
-    more_items: int | None
-    verdict: Literal["better", "worse", "tie"]
+    more_items: int | None = None
+    verdict: Literal["better", "worse", "tie"] = "tie"
+
+    def more_until(self, sought: float, alpha: float) -> int | None:
+        """About how many more items find a true difference of `sought` at this level, two-sided, with a power of 80 %.
+
+        The error falls with the root of the number of items, as long as clusters stay as large; with more of them the
+        quantiles are the normal distribution's.
+        """
+        if self.error is None or sought < _NOTHING:
+            return None
+        factor = float(ndtri(1 - alpha / 2) + ndtri(POWER))
+        return max(0, math.ceil(self.difference.n * ((factor * self.error / sought) ** 2 - 1)))
 
 
 def compared(
@@ -59,34 +76,34 @@ def compared(
         return None
     difference, error, freedom = of_differences(found)
     p, test = _tested(found, seed)
-    factor = float(stdtrit(freedom, 1 - alpha / 2) + stdtrit(freedom, POWER))
     bare = Compared(
         difference=difference,
         p=p,
         adjusted=p,
         test=test,
-        detectable=factor * error,
+        error=error,
+        freedom=freedom,
+        shares=found.shares,
         matters=matters,
-        more_items=None,
-        verdict="tie",
     )
     return told(bare, p, alpha)
 
 
-def told(one: Compared, adjusted: float, alpha: float) -> Compared:
-    """The same comparison with this adjusted p, and the verdict by it."""
+def told(one: Compared, adjusted: float, alpha: float, members: int = 1) -> Compared:
+    """The same comparison with this adjusted p and the verdict by it; what could be found is as one of `members`."""
     apart = adjusted < alpha and (one.difference.low > 0 or one.difference.high < 0)
     verdict = ("better" if one.difference.mean > 0 else "worse") if apart else "tie"
-    more = None if apart else _more_items(one)
-    return one.model_copy(update={"adjusted": adjusted, "verdict": verdict, "more_items": more})
+    level = alpha / members
+    more = None if apart else one.more_until(max(abs(one.difference.mean), one.matters), level)
+    found = {"adjusted": adjusted, "verdict": verdict, "more_items": more, "detectable": _detectable(one, level)}
+    return one.model_copy(update=found)
 
 
-def _more_items(one: Compared) -> int | None:
-    """The detectable difference falls with the root of the number of items, as long as clusters stay as large."""
-    sought = max(abs(one.difference.mean), one.matters)
-    if sought < _NOTHING:
+def _detectable(one: Compared, alpha: float) -> float | None:
+    if one.error is None:
         return None
-    return max(0, math.ceil(one.difference.n * ((one.detectable / sought) ** 2 - 1)))
+    least = one.error * float(stdtrit(one.freedom, 1 - alpha / 2) + stdtrit(one.freedom, POWER))
+    return min(1.0, least) if one.shares else least
 
 
 def _tested(found: Pairs, seed: int) -> tuple[float, Test]:

@@ -21,6 +21,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def in_family(found: Sequence[Compared], alpha: float = 0.05) -> list[Compared]:
-    """The same comparisons, told as members of one family: `adjusted` is Holm's, and the verdict by it."""
+    """The same comparisons, told as members of one family: `adjusted` is Holm's, and the verdict by it.
+
+    What they could have found is stated for the level that Holm asks of the clearest of them: a little too much.
+    """
     adjusted = holm([one.p for one in found])
-    return [told(one, p, alpha) for one, p in zip(found, adjusted, strict=True)]
+    return [told(one, p, alpha, len(found)) for one, p in zip(found, adjusted, strict=True)]

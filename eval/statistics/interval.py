@@ -47,12 +47,13 @@ class Interval(BaseModel):
 class Pairs:
     """Differences of the items that two arms share, in the order of their names, and what each item belongs to.
 
-    `right_or_wrong`: every score was 0 or 1.
+    `right_or_wrong`: every score was 0 or 1. `shares`: every score was between 0 and 1, so no difference is beyond 1.
     """
 
     differences: tuple[float, ...]
     clusters: tuple[str, ...]
     right_or_wrong: bool
+    shares: bool
 
 
 def interval(values: Sequence[float], clusters: Sequence[str] | None = None) -> Interval | None:
@@ -89,6 +90,7 @@ def pairs(first: Mapping[str, float], second: Mapping[str, float], clusters: Map
         differences=tuple(first[item] - second[item] for item in shared),
         clusters=tuple((clusters or {}).get(item, "") for item in shared),
         right_or_wrong=all(score in (0.0, 1.0) for score in scores),
+        shares=all(0.0 <= score <= 1.0 for score in scores),
     )
 
 
@@ -106,20 +108,24 @@ def of_share(mean: float, variance: float, clusters: int, freedom: float) -> tup
     return max(0.0, min(mean, middle - reach)), min(1.0, max(mean, middle + reach))
 
 
-def of_differences(found: Pairs) -> tuple[Interval, float, float]:
+def of_differences(found: Pairs) -> tuple[Interval, float | None, float]:
     """The interval of the mean difference, its standard error, and the degrees of freedom of that.
 
-    With one cluster the bounds are -1 and 1, or as far as the difference is out, if further.
+    With one cluster the bounds are -1 and 1, or as far as the difference is out, if further, and there is no error to
+    speak of. Bounds of shares are never beyond -1 and 1.
     """
     groups = grouped(found.differences, found.clusters)
     furthest = max(abs(difference) for difference in found.differences) or 1.0
     if groups.clusters == 1:
         whole = max(1.0, furthest)
-        return _found(groups, -whole, whole), whole, 1.0
+        return _found(groups, -whole, whole), None, 1.0
     middle, variance = groups.with_half_an_item_on_either_side(furthest)
     error, freedom = sqrt(variance), groups.freedom
     reach = float(stdtrit(freedom, _UPPER)) * error
-    return _found(groups, min(middle - reach, groups.mean), max(middle + reach, groups.mean)), error, freedom
+    low, high = min(middle - reach, groups.mean), max(middle + reach, groups.mean)
+    if found.shares:
+        low, high = max(-1.0, low), min(1.0, high)
+    return _found(groups, low, high), error, freedom
 
 
 def _found(groups: Groups, low: float, high: float) -> Interval:

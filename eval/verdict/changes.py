@@ -16,14 +16,19 @@ def changes(decided: Decided) -> tuple[str, ...]:
 
 
 def _more_items(decided: Decided) -> list[str]:
-    """Only of arms that would be chosen if they were good enough."""
+    """Only of arms that would be chosen if they were good enough, and that look so: of others more questions would show
+    the opposite, which changes nothing."""
     if decided.chosen is None:
         return []
-    cheaper = [arm for arm in decided.may_be if decided.order.cheaper(arm, decided.chosen.arm)]
+    cheaper = [
+        one
+        for one in decided.candidates
+        if one.arm in decided.may_be and decided.order.cheaper(one.arm, decided.chosen.arm) and decided.looks_good(one)
+    ]
     return [
-        f"About {about(more)} more questions may show that {arm}, which is cheaper, is good enough."
-        for arm in cheaper
-        if (more := decided.may_be[arm]) is not None
+        f"About {about(more)} more questions may show that {one.arm}, which is cheaper, is good enough."
+        for one in cheaper
+        if (more := decided.may_be[one.arm]) is not None
     ]
 
 
@@ -54,11 +59,12 @@ def _shortfall(one: Candidate) -> float:
 def _budget(decided: Decided) -> list[str]:
     """Arms that the budget excludes and that are told to be better, or all of them if it leaves none."""
     if decided.chosen is None:
-        return ["A larger budget would: see what each arm takes."] if decided.excluded else []
+        over = [arm for arm in decided.excluded if arm not in decided.short]
+        return ["A larger budget would: see what each arm takes."] if over else []
     return [
         f"A larger budget: {one.arm} would then be {points(one.gap.difference.mean)} better."
         for one in decided.candidates
-        if one.arm in decided.excluded and one.gap is not None and one.gap.verdict == "better"
+        if one.arm in decided.excluded and one.arm not in decided.short and one.gap and one.gap.verdict == "better"
     ]
 
 
@@ -73,6 +79,11 @@ def _by_queries(one: BreakEven) -> list[str]:
     if one.queries is None:
         return []
     above = one.other if one.below_queries == one.chosen else one.chosen
+    if one.unit == "seconds":
+        return [
+            f"Counted in time of the machine, what {above} takes before the first question is paid back after about "
+            f"{about(one.queries)} questions; up to there {one.below_queries} takes less."
+        ]
     return [f"From about {about(one.queries)} queries a month on {above} is cheaper, below that {one.below_queries}."]
 
 

@@ -5,8 +5,8 @@ Good enough is shown, not presumed: the lower bound of arm minus best must be ab
 items would tell.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from eval.pareto import Point, front
 from eval.suite import Budget
@@ -27,14 +27,17 @@ def verdict(
     *,
     hourly_rate: float | None = None,
     counted: bool = False,
+    metric: str | None = None,
+    short: Mapping[str, str] = MappingProxyType({}),
 ) -> Verdict:
     """The verdict on one task; all candidates are of that task, at least one.
 
     `tolerance` is in points, as in a suite. `hourly_rate` gives seconds of training and indexing a price. `counted`:
-    the score is a share of right answers, so that `71 of 100 questions` may be said. Whoever compares the candidates
-    seeks the best among those that `excluded` leaves.
+    the score is a share of right answers, so that `71 of 100 questions` may be said; else `metric` is named. `short`
+    says by arm why it cannot be chosen, whatever it costs; one that has no score at all is there, and no candidate.
+    Whoever compares the candidates seeks the best among those that `excluded` and `short` leave.
     """
-    out = excluded({one.arm: one.costs for one in candidates}, budget)
+    out = _out(excluded({one.arm: one.costs for one in candidates}, budget), short)
     allowed = [one for one in candidates if one.arm not in out]
     best = max(allowed, key=lambda one: (one.gap is None, one.quality.mean, one.arm), default=None)
     out |= {one.arm: NO_COMMON_ITEMS for one in allowed if one.gap is None and one is not best}
@@ -43,9 +46,11 @@ def verdict(
     open_ = {one.arm: _more(one, tolerance / 100) for one in allowed if one not in within and _may_be(one, tolerance)}
     by = order(allowed, within, budget, hourly_rate)
     chosen = by.first(within) if within else None
-    ahead = front([_point(one, by.costs[one.arm]) for one in allowed])
+    ahead = front([_point(one, by.value(one.arm)) for one in allowed])
     even = _break_even(chosen, [one for one in allowed if one.arm in ahead], budget, hourly_rate)
-    decided = Decided(candidates, best, chosen, within, open_, out, by, tolerance, counted, even, hourly_rate)
+    decided = Decided(
+        candidates, best, chosen, within, open_, out, by, tolerance, counted, metric, short, even, hourly_rate
+    )
     return Verdict(
         task=candidates[0].task,
         best=best.arm if best else None,
@@ -57,9 +62,20 @@ def verdict(
         excluded=out,
         front=tuple(one.arm for one in allowed if one.arm in ahead),
         would_change=changes(decided),
-        coverage=min(one.coverage for one in candidates),
+        coverage=min(_coverage(candidates, short)),
         break_even=even,
     )
+
+
+def _out(over: Mapping[str, str], short: Mapping[str, str]) -> dict[str, str]:
+    """All reasons of each."""
+    arms = dict.fromkeys([*short, *over])
+    return {arm: "; ".join(found[arm] for found in (short, over) if arm in found) for arm in arms}
+
+
+def _coverage(candidates: Sequence[Candidate], short: Mapping[str, str]) -> list[float]:
+    known = {one.arm for one in candidates}
+    return [*(one.coverage for one in candidates), *(0.0 for arm in short if arm not in known)]
 
 
 def _within(one: Candidate, tolerance: float) -> bool:
@@ -74,15 +90,12 @@ def _may_be(one: Candidate, tolerance: float) -> bool:
 def _more(one: Candidate, tolerance: float) -> int | None:
     """About how many more items would tell, at 80 % power, whether the arm is within, if the gap stays what it is.
 
-    The detectable difference falls with the root of the items, down to the distance of the gap from -tolerance. None:
-    the gap lies just there, and no number would.
+    What decides is the interval of this one gap, at 5 % whatever the family. None: the gap lies just at -tolerance, and
+    no number would tell, or a single document says nothing about it.
     """
     assert one.gap is not None
-    distance = abs(one.gap.difference.mean + tolerance)
-    if distance < 1e-9:
-        return None
-    needed = one.gap.difference.n * (one.gap.detectable / distance) ** 2
-    return max(1, math.ceil(needed) - one.gap.difference.n)
+    more = one.gap.more_until(abs(one.gap.difference.mean + tolerance), 0.05)
+    return None if more is None else max(1, more)
 
 
 def _point(one: Candidate, cost: float | None) -> Point:
@@ -90,7 +103,14 @@ def _point(one: Candidate, cost: float | None) -> Point:
     return Point(
         one.arm,
         one.quality.mean,
-        (cost, costs.p95_ms, costs.first_token_ms, costs.price_per_1000, costs.training_seconds, costs.training_memory),
+        (
+            cost,
+            costs.answer.median if costs.answer else None,
+            costs.first_token_ms,
+            costs.price_per_1000,
+            costs.training_seconds,
+            costs.training_memory,
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from eval.costs import ENOUGH
 from eval.suite import Budget
 from eval.verdict.candidate import Costs
 from eval.verdict.figures import memory, milliseconds, money, seconds
@@ -29,8 +30,15 @@ def breach(costs: Costs, budget: Budget) -> str | None:
         if cost is None:
             reasons.append(f"{what} is not known, and the budget allows {written(limit)}")
         elif cost > limit:
-            reasons.append(f"{takes} {written(cost)}, and the budget allows {written(limit)}")
+            reasons.append(f"{takes} {written(cost)}{_of(name, costs)}, and the budget allows {written(limit)}")
     return "; ".join(reasons) or None
+
+
+def _of(name: str, costs: Costs) -> str:
+    """Of few requests the p95 is the slowest."""
+    if costs.answer is None or costs.answer.n >= ENOUGH or name not in ("p95_ms", "first_token_ms"):
+        return ""
+    return f" (the slowest of {costs.answer.n} requests alone)"
 
 
 def excluded(costs: Mapping[str, Costs], budget: Budget) -> dict[str, str]:

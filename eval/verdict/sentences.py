@@ -2,52 +2,84 @@
 
 from collections.abc import Sequence
 
+from eval.figures import metric_words
 from eval.verdict.candidate import Candidate
 from eval.verdict.decided import Decided
-from eval.verdict.figures import about, bounds, points, seconds, turned
+from eval.verdict.figures import about, bounds, money, points, seconds, turned
+from eval.verdict.price import bill
 
 
 def words(decided: Decided) -> tuple[str, ...]:
     """The verdict, its evidence, what became of each arm, and what limits all this."""
     return (
-        *(["No arm fits the budget."] if decided.chosen is None else _use(decided, decided.chosen)),
-        *(_may_be(one, more) for one in decided.candidates if (more := decided.may_be.get(one.arm, -1)) != -1),
+        *([_none(decided)] if decided.chosen is None else _use(decided, decided.chosen)),
+        *(_may_be(one, decided) for one in decided.candidates if one.arm in decided.may_be),
         *_behind(decided.behind),
         *(_excluded(one, decided) for one in decided.candidates if one.arm in decided.excluded),
+        *(f"{arm} is left out: {decided.excluded[arm]}." for arm in _without_candidate(decided)),
         *_unknown_costs(decided),
-        *(_left_out(one) for one in decided.candidates if one.coverage < 1),
+        *(_left_out(one) for one in decided.candidates if one.coverage < 1 and one.arm not in decided.short),
         *_few(decided.candidates),
     )
 
 
+def _none(decided: Decided) -> str:
+    if all(one.arm in decided.short for one in decided.candidates):
+        return "No arm can be recommended: none has a score of enough questions."
+    return "No arm fits the budget."
+
+
+def _without_candidate(decided: Decided) -> list[str]:
+    known = {one.arm for one in decided.candidates}
+    return [arm for arm in decided.short if arm not in known]
+
+
 def _use(decided: Decided, chosen: Candidate) -> list[str]:
-    found = [f"Use {chosen.arm}.", f"It {_scores(chosen, decided.counted)}."]
+    found = [f"Use {chosen.arm}.", f"It {_scores(chosen, decided)}."]
     if decided.best is chosen or decided.best is None:
         found.append("No arm that the budget allows has a higher score.")
     else:
         found += [_close(chosen, decided.best, decided), *_cheaper(chosen, decided.best, decided)]
+    found.append(_before(chosen, decided.hourly_rate))
     others = [one.arm for one in decided.within if one is not chosen and one is not decided.best]
     if others:
         found.append(f"Also good enough, and not known to be cheaper: {', '.join(others)}.")
     return found
 
 
-def _scores(one: Candidate, counted: bool) -> str:
-    mean = f"{100 * one.quality.mean:.0f} of 100"
-    return (
-        f"answers {mean} questions {bounds(one.quality)}" if counted else f"scores {mean} points {bounds(one.quality)}"
-    )
+def _scores(one: Candidate, decided: Decided) -> str:
+    mean = f"{100 * one.quality.mean:.0f}"
+    if decided.counted:
+        return f"answers {mean} of 100 questions rightly {bounds(one.quality)}"
+    of = f" of {metric_words(decided.metric)}" if decided.metric else ""
+    return f"scores {mean} points{of} {bounds(one.quality)}"
+
+
+def _before(one: Candidate, hourly_rate: float | None) -> str:
+    """The bill of what is paid once."""
+    costs = one.costs
+    if costs.outside:
+        return "What its training has cost is not known, and in no figure here."
+    if costs.training_seconds is None:
+        return "What its training took is not recorded."
+    once = bill(costs, hourly_rate).once
+    paid = f" ({money(once)})" if once else ""
+    if not costs.training_seconds:
+        index = f"; its index takes {seconds(costs.index_seconds)} to build{paid}" if costs.index_seconds else ""
+        return f"It needs no training{index}."
+    index = f" and {seconds(costs.index_seconds)} of indexing" if costs.index_seconds else ""
+    return f"Before the first question it takes {seconds(costs.training_seconds)} of training{index}{paid}."
 
 
 def _close(chosen: Candidate, best: Candidate, decided: Decided) -> str:
     return (
-        f"The best that the budget allows, {best.arm}, {_scores(best, decided.counted)}; on the same questions "
+        f"The best that the budget allows, {best.arm}, {_scores(best, decided)}; on the same questions "
         f"{chosen.arm} is {_apart(chosen)}, surely less than the {decided.tolerance:g} points that are tolerated."
     )
 
 
 def _cheaper(chosen: Candidate, best: Candidate, decided: Decided) -> list[str]:
-    mine, theirs = decided.order.costs[chosen.arm], decided.order.costs[best.arm]
+    mine, theirs = decided.order.value(chosen.arm), decided.order.value(best.arm)
     if mine is None or theirs is None:
         return []
     write = decided.order.written
@@ -62,9 +94,12 @@ def _cheaper(chosen: Candidate, best: Candidate, decided: Decided) -> list[str]:
     return []
 
 
-def _may_be(one: Candidate, more: int | None) -> str:
+def _may_be(one: Candidate, decided: Decided) -> str:
+    more = decided.may_be[one.arm]
     tell = "no number of questions would tell" if more is None else f"about {about(more)} more questions would tell"
-    return f"{one.arm} may be as good: it is {_apart(one)}; {tell}."
+    if decided.looks_good(one):
+        return f"{one.arm} may be as good: it is {_apart(one)}; {tell}."
+    return f"{one.arm} looks not good enough, which is not sure: it is {_apart(one)}; {tell}."
 
 
 def _behind(candidates: Sequence[Candidate]) -> list[str]:
@@ -84,17 +119,18 @@ def _excluded(one: Candidate, decided: Decided) -> str:
 
 def _unknown_costs(decided: Decided) -> list[str]:
     """Of those that are good enough: a cost that is not known may have kept one from being chosen."""
-    unknown = [one.arm for one in decided.within if decided.order.costs[one.arm] is None]
+    unknown = [one.arm for one in decided.within if decided.order.value(one.arm) is None]
     if not unknown or len(decided.within) == 1:
         return []
     if len(unknown) == len(decided.within):
         return ["Nothing is known of what the arms cost, so the better one is chosen."]
-    return [f"Not known, and so taken for the dearest: {decided.order.words} of {', '.join(unknown)}."]
+    return [f"Not known of {', '.join(unknown)}, and so taken for the dearest: {decided.order.words}."]
 
 
 def _left_out(one: Candidate) -> str:
+    scored = one.quality.n if one.scored is None else one.scored
     return (
-        f"{one.arm} has a score of {one.quality.n} of {one.asked} questions ({100 * one.coverage:.0f} %): the others "
+        f"{one.arm} has a score of {scored} of {one.asked} questions ({100 * one.coverage:.0f} %): the others "
         "failed or could not be scored and are left out, not counted as wrong."
     )
 

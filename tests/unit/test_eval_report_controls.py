@@ -123,7 +123,8 @@ def test_the_audit_names_what_was_not_equal_and_what_is_not_recorded() -> None:
         "b-lora": Trained(steps=200, examples=480, data="d" * 64),
     }
     items = [item(arm, n, 1.0, retries=int(arm == "b-lora" and n == 0)) for arm in trained for n in range(4)]
-    found = {aspect.name: aspect for aspect in report(run_of(arms, items, trained=trained)).audit.aspects}
+    (audit,) = report(run_of(arms, items, trained=trained)).audits
+    found = {aspect.name: aspect for aspect in audit.aspects}
     assert (found["optimiser steps"].equal, found["optimiser steps"].words) == (False, "100: a-lora; 200: b-lora")
     assert (found["training examples"].equal, found["training examples"].words) == (True, "480")
     assert found["learning rates searched"].equal is None

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.statistics import averaged, compared, holm, in_family, interval, paired, resampled, split
+from eval.statistics import (
+    averaged,
+    compared,
+    holm,
+    in_family,
+    interval,
+    paired,
+    resampled,
+    resampled_difference,
+    split,
+)
+from eval.statistics.groups import Floats
 from eval.statistics.significance import mcnemar, sign_flip
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=30)
@@ -108,7 +119,7 @@ def test_nothing_is_not_zero() -> None:
     assert interval([]) is None
     assert paired({"a": 1.0}, {"b": 1.0}) is None
     assert compared({"a": 1.0}, {"b": 1.0}) is None
-    assert resampled([], len) is None
+    assert resampled(np.zeros((0, 2)), mean_of) is None
 
 
 @pytest.mark.parametrize(("better", "worse", "p"), [(0, 0, 1.0), (1, 6, 0.0703), (5, 5, 0.8770), (0, 5, 0.03125)])
@@ -149,8 +160,28 @@ def test_a_tie_says_what_could_have_been_found_and_how_many_more_items_would_tel
     second = first | {f"{place:03d}": 0.0 for place in range(10)} | {f"{place:03d}": 1.0 for place in range(50, 57)}
     found = compared(first, second)
     assert found is not None and found.verdict == "tie" and found.difference.mean == pytest.approx(0.03)
-    assert 0.10 < found.detectable < 0.14
-    assert found.more_items == pytest.approx(100 * ((found.detectable / 0.03) ** 2 - 1), abs=1)
+    assert found.error is not None and found.detectable is not None and 0.10 < found.detectable < 0.14
+    assert found.more_items == pytest.approx(100 * ((2.8016 * found.error / 0.03) ** 2 - 1), abs=1)
+
+
+def test_in_a_family_a_larger_difference_is_needed_as_each_is_told_more_clearly() -> None:
+    base = by_item(right(50, of=100))
+    one = compared(base | {"000": 0.0, "050": 1.0, "051": 1.0}, base)
+    assert one is not None and one.detectable is not None and one.more_items is not None
+    first, *_ = in_family([one] * 10)
+    assert first.detectable is not None and first.more_items is not None
+    assert first.detectable > 1.2 * one.detectable and first.more_items > 1.5 * one.more_items
+
+
+def test_a_single_document_says_nothing_of_what_could_be_found() -> None:
+    found = compared(by_item(right(3, of=5)), by_item(right(1, of=5)), dict.fromkeys(by_item(right(0, of=5)), "only"))
+    assert found is not None and (found.difference.low, found.difference.high) == (-1, 1)
+    assert found.error is found.detectable is found.more_items is None and found.verdict == "tie"
+
+
+def test_no_difference_of_shares_is_beyond_all_of_them() -> None:
+    found = compared(by_item([1.0, 0.0, 1.0]), by_item([0.0, 0.0, 1.0]))
+    assert found is not None and found.detectable == 1.0 and found.difference.high <= 1
 
 
 def test_where_little_matters_a_tie_may_need_no_more_items() -> None:
@@ -203,16 +234,45 @@ def test_without_repeats_nothing_is_split() -> None:
     assert split({"a": [1.0], "b": [0.0]}) is None and split({"a": [1.0, 0.0]}) is None
 
 
-def mean_of(items: list[float] | tuple[float, ...]) -> float:
-    return sum(items) / len(items)
+def mean_of(sums: Floats) -> Floats:
+    return sums[:, 0] / sums[:, 1]
+
+
+def counted(values: list[float]) -> Floats:
+    """Of each item its value, and that it is one."""
+    return np.column_stack([values, np.ones(len(values))])
+
+
+def difference_of(sums: Floats) -> Floats:
+    return mean_of(sums[:, :2]) - mean_of(sums[:, 2:])
 
 
 def test_a_figure_of_the_whole_set_has_the_interval_of_a_mean_where_it_is_one() -> None:
     chance = random.Random(4)
     values, documents = [chance.random() for _ in range(120)], [str(place // 3) for place in range(120)]
-    drawn, direct = resampled(values, lambda items: mean_of(list(items)), documents), interval(values, documents)
+    drawn, direct = resampled(counted(values), mean_of, documents), interval(values, documents)
     assert drawn is not None and direct is not None and drawn.clusters == 40
     assert (drawn.low, drawn.high) == pytest.approx((direct.low, direct.high), abs=0.005)
+
+
+def test_a_difference_of_figures_has_the_interval_of_a_mean_difference_and_turns_round() -> None:
+    chance = random.Random(4)
+    one, other = ([float(chance.random() < share) for _ in range(120)] for share in (0.9, 0.5))
+    documents = [str(place // 3) for place in range(120)]
+    there = resampled_difference(np.hstack([counted(one), counted(other)]), difference_of, documents)
+    back = resampled_difference(np.hstack([counted(other), counted(one)]), difference_of, documents)
+    direct = paired(by_item(one), by_item(other), dict(zip(by_item(one), documents, strict=True)))
+    assert there is not None and back is not None and direct is not None
+    assert (there[0].low, there[0].high) == pytest.approx((-back[0].high, -back[0].low))
+    assert (there[0].low, there[0].high) == pytest.approx((direct.low, direct.high), abs=0.01)
+
+
+def test_equal_answers_leave_some_doubt_and_a_single_document_all() -> None:
+    same = np.hstack([counted(right(50, of=100))] * 2)
+    many, one = resampled_difference(same, difference_of), resampled_difference(same, difference_of, ["only"] * 100)
+    assert many is not None and one is not None
+    assert many[0].low == pytest.approx(-many[0].high) and 0.01 < many[0].high < 0.04
+    assert (one[0].low, one[0].high, one[1]) == (-1, 1, None)
 
 
 def test_a_thousand_items_are_compared_within_a_second() -> None:
