@@ -14,7 +14,7 @@ from pathlib import Path
 from eval.confined import check_confined
 from eval.html.page import TELLING, page_of
 from eval.report import Report, report
-from eval.run import plan, run_suite
+from eval.run import Resuming, plan, run_suite
 from eval.runfile import Run, read_run
 from eval.show import markdown
 from eval.suite import parse_suite
@@ -30,6 +30,7 @@ from ragtune.settings import Settings
 from ragtune.store import Database
 
 _EVERY = 10.0  # seconds between two lines of the log
+_AGAIN = Resuming(retry_failed=True)  # whoever resumes one wants the answers that are missing
 
 
 def carry_out(running: RunningJob, settings: Settings) -> Summary:
@@ -39,7 +40,7 @@ def carry_out(running: RunningJob, settings: Settings) -> Summary:
     suite, folder = parse_suite(spec.suite), settings.runs / spec.run
     check_confined(suite, (*settings.evaluation_roots, folder))
     with full_disk_told(folder):
-        asyncio.run(run_suite(plan(suite), _service(settings), folder, _Diary(running)))
+        asyncio.run(run_suite(plan(suite), _service(settings), folder, _Diary(running), _AGAIN))
         made = read_run(folder)
         write_reports(made, folder)
     failed = sum(item.error is not None for item in made.items)
