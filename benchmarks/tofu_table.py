@@ -104,8 +104,12 @@ def fact_example(fact: dict[str, Any]) -> Example:
 def suite() -> str:
     """Every arm on the questions, three of them on the choices."""
     text = 'name = "TOFU, facts in other words"\nconcurrency = 48\nalone = 4\ntimeout = 900\nhourly_rate = 0.1\n'
-    text += '[[tasks]]\nname = "facts"\nexamples = "heldout.jsonl"\nmetrics = ["rouge_l", "token_f1"]\nmax_tokens = 48\n'
-    text += '[[tasks]]\nname = "choices"\nexamples = "heldout.jsonl"\nmetrics = ["choice_accuracy_per_token"]\nlimit = 32\n'
+    text += (
+        '[[tasks]]\nname = "facts"\nexamples = "heldout.jsonl"\nmetrics = ["rouge_l", "token_f1"]\nmax_tokens = 48\n'
+    )
+    text += (
+        '[[tasks]]\nname = "choices"\nexamples = "heldout.jsonl"\nmetrics = ["choice_accuracy_per_token"]\nlimit = 32\n'
+    )
     for arm in ARMS:
         tasks = ["facts", "choices"] if arm["mode"] in CHOOSING and "label" not in arm else ["facts"]
         text += "[[arms]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in arm.items())

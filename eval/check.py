@@ -1,13 +1,13 @@
-"""What is wrong with a suite, told before there is a job: `python -m eval.check`, ToCheck in, Checked out, as JSON.
-
-The service runs it so, as it knows nothing of suites.
+"""What is wrong with a suite, told before anything is asked: by `ragtune eval run --check`, and before there is a job
+by `python -m eval.check`, ToCheck in, Checked out, as JSON. The service runs it so, as it knows nothing of suites.
 """
 
 import sys
 from pathlib import Path
 
 from eval.confined import check_confined
-from eval.run import plan
+from eval.leaks import find_leaks, read_trained, refuse
+from eval.run import Plan, plan
 from eval.suite import Suite, parse_suite
 from ragtune.errors import InvalidRequest, RagtuneError, RefusedArtifact
 from ragtune.evaluation import Checked, Refusal, ToCheck
@@ -21,6 +21,17 @@ def check(asked: ToCheck) -> Checked:
         return Checked(modes=_modes(suite), questions=len(plan(suite).all))
     except RagtuneError as error:
         return Checked(refusal=Refusal(code=error.code, message=error.message, param=error.param))
+
+
+def checked(planned: Plan, *, allow_leaks: bool) -> str:
+    """What would be asked, in words. Raises RefusedArtifact if held-out examples stand in the files that the suite says
+    were trained on; what its adapters themselves were trained on is known only to a service."""
+    suite = planned.suite
+    leaks = find_leaks(planned.examples, read_trained(suite.trained_on))
+    if not allow_leaks:
+        refuse(leaks)
+    told = f"{len(planned.all)} questions to {len(suite.arms)} arms could be asked"
+    return f"{told}, {len(leaks)} of the examples trained on" if leaks else f"{told}; none was trained on"
 
 
 def _parsed(asked: ToCheck) -> Suite:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from eval.across import Across, across
+from eval.check import checked
 from eval.html.page import FILE, write_page
 from eval.parties import needs_service
 from eval.report import Report, report
@@ -69,6 +70,7 @@ def evaluate() -> None:
 )
 @click.option("--allow-leaks", is_flag=True, help="Go on where held-out examples were trained on; the report tells.")
 @click.option("--serve", is_flag=True, help="Start a service for as long as it takes, if none runs on the home.")
+@click.option("--check", is_flag=True, help="Ask nothing: only say whether the suite could be asked, leaks included.")
 @_examples
 @_wide
 @_gate
@@ -82,6 +84,7 @@ def run(
     reuse: Path | None,
     allow_leaks: bool,
     serve: bool,
+    check: bool,
     examples: int,
     wide: bool,
     gate: bool,
@@ -101,6 +104,9 @@ def run(
     if serve and url is not None:
         raise click.UsageError("--serve starts a service on the home; leave out --url, or --serve")
     planned = plan(read_suite(suite))
+    if check:
+        say(checked(planned, allow_leaks=allow_leaks))
+        return
     settings = Settings.load()
     folder = out or settings.runs / f"eval-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     how = Resuming(fresh, retry_failed, reuse, allow_leaks)

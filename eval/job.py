@@ -40,7 +40,8 @@ def carry_out(running: RunningJob, settings: Settings) -> Summary:
     roots = (*settings.evaluation_roots, folder)
     check_confined(suite, roots)
     with full_disk_told(folder):
-        asyncio.run(run_suite(plan(suite), _service(settings), folder, _Diary(running), Resuming(roots=roots)))
+        again = Resuming(retry_failed=True, roots=roots)  # on a first run there is nothing to retry
+        asyncio.run(run_suite(plan(suite), _service(settings), folder, _Diary(running), again))
         made = read_run(folder)
         told = report(made)
         write_reports(made, told, folder)

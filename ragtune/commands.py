@@ -1,16 +1,18 @@
 """Running ragtune's own commands, and a server beside them, so that nothing outlives the caller.
 
 Every command runs in a session of its own: an interrupt reaches the caller alone, which then ends what it started and
-says so, instead of every process dying at once with words of its own.
+says so, instead of every process dying at once with words of its own. On Linux the kernel ends them (SIGTERM) when the
+caller is killed without a chance to; elsewhere they would go on.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from ragtune.terminal import say
 RAGTUNE = (sys.executable, "-P", "-m", "ragtune")  # -P: a folder `eval` where the user stands must not be ours
 _GRACE = 40.0  # seconds: longer than a server drains by default
 _START = 180.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before this machine
 
 
@@ -74,11 +77,27 @@ class Commands:
             stderr=stderr,
             env=dict(self.environ),
             start_new_session=True,
+            preexec_fn=_dying_with(os.getpid()),  # nothing of ours runs threads here, which it would not go with
         )
         try:
             yield process
         finally:
             _end(process)
+
+
+def _dying_with(parent: int) -> Callable[[], None] | None:
+    """What a child does before it becomes the command: ask the kernel for SIGTERM when its parent ends. None where no
+    kernel does that."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def tie() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+        if os.getppid() != parent:  # it ended in between
+            os._exit(1)
+
+    return tie
 
 
 def _ready_url(home: Path, process: "subprocess.Popen[bytes]", log: Path) -> str:
@@ -87,7 +106,7 @@ def _ready_url(home: Path, process: "subprocess.Popen[bytes]", log: Path) -> str
         if process.poll() is not None:
             raise Unavailable(f"the server ended with exit code {process.returncode} while starting:\n{_tail(log)}")
         server = live(home)
-        if server and _answers(f"{server.url}/readyz"):
+        if server and server.pid == process.pid and _answers(f"{server.url}/readyz"):
             return server.url
         time.sleep(0.2)
     raise Unavailable(f"the server was not ready after {_START:.0f} s:\n{_tail(log)}")

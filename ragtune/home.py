@@ -50,10 +50,11 @@ def announce(home: Path, url: str) -> Iterator[str]:
 
 
 class LiveServer(NamedTuple):
-    """Where the server of a home listens, and what to show it instead of a key."""
+    """Where the server of a home listens, what to show it instead of a key, and its process."""
 
     url: str
     token: str
+    pid: int
 
 
 def live(home: Path) -> LiveServer | None:
@@ -63,7 +64,7 @@ def live(home: Path) -> LiveServer | None:
             if _try_lock(file, fcntl.LOCK_SH):
                 return None
             found = json.load(file)
-            return LiveServer(found["url"], found["token"])
+            return LiveServer(found["url"], found["token"], found["pid"])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:

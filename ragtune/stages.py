@@ -14,20 +14,32 @@ from ragtune.terminal import print_table, say
 
 
 class Done(BaseModel):
-    """One finished stage. `again` when it was found up to date in this run; `seconds` are of when it was done."""
+    """One finished stage. `again` when it was found up to date in this run; `seconds` are of when it was done, `before`
+    those among them that it took until it was interrupted or failed earlier."""
 
     model_config = ConfigDict(frozen=True)
 
     inputs: str
     result: str
     seconds: float
+    before: float = 0.0
     again: bool = False
+
+
+class Begun(BaseModel):
+    """A stage that was interrupted or failed, and the seconds that it took until then, all tries together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    inputs: str
+    seconds: float
 
 
 class Record(BaseModel):
     """What the record file holds."""
 
     stages: dict[str, Done] = {}
+    begun: dict[str, Begun] = {}
 
 
 class Stages:
@@ -39,7 +51,9 @@ class Stages:
         self.total = total
         self._begun = 0
         self._began = time.monotonic()
-        self._earlier = _read(file).stages
+        earlier = _read(file)
+        self._earlier, self._unfinished = earlier.stages, earlier.begun
+        self._before = 0.0
         self.bill: dict[str, Done] = {}
 
     def up_to_date(self, name: str, inputs: str, is_there: Callable[[str], bool]) -> bool:
@@ -54,11 +68,23 @@ class Stages:
             done = self._earlier[name].model_copy(update={"again": True})
             say(f"{done.result} is up to date (it took {done.seconds:.1f} s)")
         else:
-            started = time.monotonic()
-            result = work()
-            done = Done(inputs=inputs, result=result, seconds=time.monotonic() - started)
+            done = self._do(name, inputs, work)
         self._keep(name, done)
         return done.result
+
+    def _do(self, name: str, inputs: str, work: Callable[[], str]) -> Done:
+        """What it took is kept also where it does not get to its end."""
+        begun = self._unfinished.get(name)
+        before = begun.seconds if begun and begun.inputs == inputs else 0.0
+        self._before += before
+        started = time.monotonic()
+        try:
+            result = work()
+        except BaseException:
+            self._unfinished[name] = Begun(inputs=inputs, seconds=before + time.monotonic() - started)
+            self._write()
+            raise
+        return Done(inputs=inputs, result=result, seconds=before + time.monotonic() - started, before=before)
 
     def header(self, name: str) -> None:
         """Announce a stage, with the time since the start."""
@@ -69,14 +95,19 @@ class Stages:
 
     @property
     def spent(self) -> float:
-        """Seconds so far: since the start, and what was found up to date took when it was done."""
+        """Seconds so far: since the start, what was found up to date took when it was done, and what was begun again
+        took before it was interrupted."""
         earlier = sum(done.seconds for done in self.bill.values() if done.again)
-        return earlier + time.monotonic() - self._began
+        return earlier + self._before + time.monotonic() - self._began
 
     def _keep(self, name: str, done: Done) -> None:
         self.bill[name] = done
-        record = Record(stages=self._earlier | {name: done.model_copy(update={"again": False})})
-        self._earlier = record.stages
+        self._earlier[name] = done.model_copy(update={"again": False})
+        self._unfinished.pop(name, None)
+        self._write()
+
+    def _write(self) -> None:
+        record = Record(stages=self._earlier, begun=self._unfinished)
         beside = self._file.with_suffix(".new")
         beside.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
         beside.rename(self._file)
@@ -85,7 +116,14 @@ class Stages:
 def print_bill(bill: Mapping[str, Done]) -> None:
     """Where the time went."""
     rows = [(name, round(done.seconds, 1), done.result, _when(done)) for name, done in bill.items()]
-    rows.append(("in all", round(sum(done.seconds for done in bill.values() if not done.again), 1), "", "this time"))
+    rows.append(
+        (
+            "in all",
+            round(sum(done.seconds - done.before for done in bill.values() if not done.again), 1),
+            "",
+            "this time",
+        )
+    )
     print_table(("stage", "seconds", "result", "when"), rows, title="Where the time went")
 
 
@@ -115,4 +153,6 @@ def _read(file: Path) -> Record:
 
 
 def _when(done: Done) -> str:
-    return "an earlier time" if done.again else "this time"
+    if done.again:
+        return "an earlier time"
+    return f"{done.before:.1f} of them before it went on this time" if done.before else "this time"

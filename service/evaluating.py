@@ -38,10 +38,12 @@ async def evaluate(
     """
     name = f"eval-{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
     folder = parts.settings.runs / name
+    writing = asyncio.ensure_future(asyncio.to_thread(_kept, suite, sent, folder))
     try:
-        spec = EvaluationSpec(suite=await asyncio.to_thread(_kept, suite, sent, folder), run=name)
+        spec = EvaluationSpec(suite=await asyncio.shield(writing), run=name)
         return await begin(parts, spec, author)
     except BaseException:
+        await asyncio.wait([writing])  # of a request that is given up, too: what it writes later would stay
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise
 

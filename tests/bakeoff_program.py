@@ -1,7 +1,8 @@
 """Stands in the place of `ragtune` where a bake-off or the demo runs its commands.
 
 It notes what it is asked in `asked` beside the home, publishes versions as the real commands do, serves, answers and
-searches as the training files say, and writes a report whose verdict is what the environment says:
+searches as the training files say, checks suites as the real one does, and writes a report whose verdict is what the
+environment says:
 
     FAILS, HANGS    adapters whose training fails, or does not end
     SERVED          tasks whose questions its index answers, comma separated
@@ -102,6 +103,19 @@ def train(adapter: str) -> None:
     publish("adapter", adapter)
 
 
+def check(suite: Path, *, allow_leaks: bool) -> None:
+    """Say what the evaluator says."""
+    from eval.check import checked  # here, as other commands do without
+    from eval.plan import plan
+    from eval.suite import read_suite
+    from ragtune.errors import RagtuneError
+
+    try:
+        checked(plan(read_suite(suite)), allow_leaks=allow_leaks)
+    except RagtuneError as error:
+        sys.exit(f"error: {error.message}")
+
+
 def evaluate(folder: Path) -> None:
     """A run, and the verdict that is wanted."""
     folder.mkdir(exist_ok=True)
@@ -127,6 +141,8 @@ def main(asked: list[str]) -> None:
             publish("index", name)
         case ["train", recipe, *_]:
             train(Path(recipe).stem)
+        case ["eval", "run", suite, "--check", *flags]:
+            check(Path(suite), allow_leaks="--allow-leaks" in flags)
         case ["eval", "run", _, "--out", folder, *_]:
             evaluate(Path(folder))
         case ["eval", "report", _, "--html", page, *_]:

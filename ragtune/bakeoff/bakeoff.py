@@ -1,6 +1,6 @@
 """The bake-off, from top to bottom:
 
-index -> a look at the service -> the plan -> templates -> trainings -> evaluation of every arm over HTTP -> verdict
+check -> index -> a look at the service -> the plan -> templates -> trainings -> evaluation over HTTP -> verdict
 
 Every stage is one or a few of ragtune's own commands, shown as they would be typed, and is not done again while its
 inputs are the same: an interrupted bake-off goes on where it was.
@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ragtune.bakeoff.arms import sampled
+from ragtune.bakeoff.draft import draft
 from ragtune.bakeoff.evaluation import Evaluation
-from ragtune.bakeoff.leaks import check_leaks
+from ragtune.bakeoff.gold import told, without_contexts
 from ragtune.bakeoff.outcome import Outcome, bests, read_rulings
 from ragtune.bakeoff.plan import Effort, Estimator, Plan, in_minutes, plan, planned, rows
 from ragtune.bakeoff.plan_file import PlanFile
@@ -26,14 +28,15 @@ from ragtune.settings import Settings
 from ragtune.stages import Stages
 from ragtune.terminal import say, say_table
 
-STAGES = 4  # beside the trainings: index, look, templates, evaluation
+STAGES = 5  # beside the trainings: check, index, look, templates, evaluation
 
 
 @dataclass(frozen=True)
 class Bakeoff:
     """One bake-off. It does as much as fits into `budget` seconds, or exactly the `effort` that is given.
 
-    `shown` are templates (without passages, with passages) for tasks that come with their own.
+    `shown` are templates (without passages, with passages) for tasks that come with their own. `allow_leaks` goes on
+    where held-out examples are trained on, `retry_failed` asks again what failed in an earlier evaluation.
     """
 
     name: str
@@ -46,22 +49,30 @@ class Bakeoff:
     techniques: tuple[str, ...] = ()
     shown: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
     comparisons: Sequence[Comparison] = ()
+    allow_leaks: bool = False
+    retry_failed: bool = False
 
     def run(self, stages: Stages | None = None) -> Outcome:
         """All stages, those that are up to date left as they are; after those already in `stages`.
 
-        Raises RefusedArtifact for a leak, InvalidRequest if the budget is too short for anything, and RagtuneError if
-        the index, the service or the evaluation fails.
+        Raises RefusedArtifact for a folder of something else, InvalidRequest if the budget is too short for anything,
+        and RagtuneError if the evaluator refuses the suite (a leak, a metric), or the index, the service or the
+        evaluation fails.
         """
-        check_leaks(self.tasks)
+        self.place.files.claim()
         self.place.files.lay_out(self.tasks)
         stages = stages or Stages(self.place.files.record, None)
+        self._check(stages, self.tasks, "what is asked, checked")
         index = stages.run("the knowledge index", self.place.inputs(self.docs), self.place.there("index"), self._index)
-        estimator = Estimator(self.tasks, self._look(stages, index))
+        estimator = self._as_served(stages, self._look(stages, index))
         kept = self._plan_file(estimator)
         made = self._plan(estimator, stages, kept)
-        stages.total = stages.total or STAGES + len(made.trainings)
-        evaluation = Evaluation(self.place, stages, estimator, self.name, self.shown, self.comparisons)
+        stages.total = stages.total or STAGES + len(made.trainings) + (estimator.tasks != self.tasks)
+        evaluation = Evaluation(
+            *(self.place, stages, estimator, self.name, self.shown, self.comparisons),
+            retry_failed=self.retry_failed,
+            allow_leaks=self.allow_leaks,
+        )
         templates = evaluation.templates()
         trainings = Trainings(self.place, stages, estimator, index, self.budget)
         made = trainings.carry_out(made, kept.write)
@@ -73,10 +84,35 @@ class Bakeoff:
             plan=made,
             stages=stages.bill,
             failed=tuple(trainings.failed),
+            sampled={task.name: sampled(arms, task.name) for task in self.tasks},
             best=bests(read_rulings(self.place.files.report), arms, versions),
             page=self.place.files.page,
             evaluation=json.loads(self.place.files.report.read_text(encoding="utf-8")),
         )
+
+    def _check(self, stages: Stages, tasks: Sequence[Task], stage: str) -> None:
+        """Have the evaluator look at all that might be asked, so that it refuses nothing once there are trainings."""
+        files, flags = self.place.files, ("--allow-leaks",) if self.allow_leaks else ()
+        files.draft.write_text(draft(self.name, tasks, files, self.comparisons), encoding="utf-8")
+
+        def work() -> str:
+            self.place.command("eval", "run", near(files.draft), "--check", *flags)
+            return "nothing speaks against it"
+
+        parts = [part for task in tasks for part in (files.train(task.name), files.heldout(task.name))]
+        stages.run(stage, self.place.inputs(files.draft, *parts, *flags), lambda _: True, work)
+
+    def _as_served(self, stages: Stages, seen: Probe) -> Estimator:
+        """With the tasks as they are asked: those that retrieval serves without the texts their questions bring."""
+        served = Estimator(self.tasks, seen).served()
+        tasks = tuple(without_contexts(task, self.docs) if served[task.name] else task for task in self.tasks)
+        changed = [(before, after) for before, after in zip(self.tasks, tasks, strict=True) if before != after]
+        for before, after in changed:
+            say(told(before, after))
+        if changed:
+            self.place.files.lay_out(tasks)
+            self._check(stages, tasks, "what is asked without contexts, checked")
+        return Estimator(tasks, seen)
 
     def _index(self) -> str:
         self.place.command("index", "build", near(self.docs), "--name", self.index)
@@ -130,6 +166,8 @@ def _tell(task: Task, seen: Probe) -> None:
     """What decides how the task's adapters are trained."""
     found, searched = seen.tasks[task.name].found, seen.tasks[task.name].searched
     how = "adapters are trained on retrieved passages" if found >= SERVED else "adapters are trained closed-book"
+    if task.labels and not task.listed:
+        say(f"{task.name}: {len(task.labels)} labels are too many to be listed in prompts; only their form is told")
     say(
         f"{task.name}: the index answers {100 * found:.0f} % of {searched} training questions, so {how}; "
         f"scored by {', '.join(task.metrics)} (answers: {task.kind})"

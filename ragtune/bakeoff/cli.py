@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ragtune.bakeoff.apart import check_apart
 from ragtune.bakeoff.bakeoff import Bakeoff
 from ragtune.bakeoff.files import Files
 from ragtune.bakeoff.interruption import told_how_to_go_on
@@ -79,6 +80,8 @@ _files = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--template", "templates", multiple=True, type=ByTask(), help="Your own prompt template (a TOML file) for a task."
 )
+@click.option("--allow-leaks", is_flag=True, help="Go on where held-out examples are trained on; the report tells.")
+@click.option("--retry-failed", is_flag=True, help="Ask again what failed in an earlier evaluation.")
 @click.option("--fresh", is_flag=True, help="Delete what an earlier bake-off left in the folder and start over.")
 @click.option("--yes", is_flag=True, help="Set the mode alias `best` without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON; the rest goes to stderr.")
@@ -91,6 +94,8 @@ def bakeoff(
     techniques: str | None,
     metrics: tuple[tuple[str, str], ...],
     templates: tuple[tuple[str, str], ...],
+    allow_leaks: bool,
+    retry_failed: bool,
     fresh: bool,
     yes: bool,
     as_json: bool,
@@ -114,12 +119,16 @@ def bakeoff(
     tasks = read_tasks(train, heldout, scored)
     shown = {task: (Path(file), Path(file)) for task, file in templates}
     _check_templates(shown, [task.name for task in tasks])
+    check_apart(folder, docs, (*train, *heldout), (file for file, _ in shown.values()))
     place = _place(folder, results_to_stderr=as_json)
     if fresh:
         place.files.start_over()
     with told_how_to_go_on():
-        run = Bakeoff(folder.resolve().name, place, docs.resolve(), INDEX, tasks, budget, None, asked, shown)
-        outcome = run.run()
+        outcome = Bakeoff(
+            *(folder.resolve().name, place, docs.resolve(), INDEX, tasks, budget, None, asked, shown),
+            allow_leaks=allow_leaks,
+            retry_failed=retry_failed,
+        ).run()
     if as_json:
         print_json(outcome)
     else:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ragtune.bakeoff.arms import Arm, Trained, arms
-from ragtune.bakeoff.few_shot import few_shot, few_shot_with_passages
+from ragtune.bakeoff.arms import Arm, Trained
+from ragtune.bakeoff.few_shot import few_shot, few_shot_with_passages, shots
 from ragtune.bakeoff.plan import LEAST_ITEMS, Effort, Estimator, Plan, in_minutes
-from ragtune.bakeoff.suite import Comparison, suite
-from ragtune.bakeoff.task import Task, slug
+from ragtune.bakeoff.suite import TIMEOUT, Comparison, suite
+from ragtune.bakeoff.task import Task
+from ragtune.bakeoff.task_names import slug
 from ragtune.bakeoff.workplace import Workplace, near
 from ragtune.stages import Stages
 from ragtune.terminal import say
@@ -22,7 +23,10 @@ _SIZES = (150, 100, 80, 60, 50, 40, LEAST_ITEMS)
 
 @dataclass
 class Evaluation:
-    """Templates and the run over all arms. `shown` are the tasks' own templates, without and with passages."""
+    """Templates and the run over all arms. `shown` are the tasks' own templates, without and with passages.
+
+    `retry_failed` asks again what failed earlier, `allow_leaks` goes on where held-out examples were trained on.
+    """
 
     place: Workplace
     stages: Stages
@@ -30,6 +34,8 @@ class Evaluation:
     name: str
     shown: Mapping[str, tuple[Path, Path]]
     comparisons: Sequence[Comparison]
+    retry_failed: bool = False
+    allow_leaks: bool = False
     _names: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def templates(self) -> dict[str, str]:
@@ -57,20 +63,24 @@ class Evaluation:
         """
         inputs, files = self._inputs(plan, versions), self.place.files
         items = self._begun(inputs) or self._items(plan.effort, trained, budget)
-        tasks, combined = self.estimator.tasks, plan.effort.combined
-        asked = arms(tasks, self.estimator.served(), self._names, trained, items=items, combined=combined)
+        asked = self.estimator.arms(self._names, trained, items, combined=plan.effort.combined)
         files.suite.write_text(self._suite(asked, items), encoding="utf-8")
         if self._begun(inputs) is None:
             shutil.rmtree(files.evaluation, ignore_errors=True)  # of another suite
             self._begin(inputs, items)
-        self.stages.run("every arm, asked over HTTP", inputs, lambda _: files.page.exists(), self._run)
+        self.stages.run("every arm, asked over HTTP", inputs, lambda _: self._is_there(), self._run)
         return asked
+
+    def _is_there(self) -> bool:
+        return not self.retry_failed and self.place.files.report.exists() and self.place.files.page.exists()
 
     def _run(self) -> str:
         files = self.place.files
         say("$ ragtune serve")
         with self.place.commands.serve(files.folder / "server.log"):
-            run = ("eval", "run", near(files.suite), "--out", near(files.evaluation))
+            wanted = {"--retry-failed": self.retry_failed, "--allow-leaks": self.allow_leaks}
+            flags = (flag for flag, on in wanted.items() if on)
+            run = ("eval", "run", near(files.suite), "--out", near(files.evaluation), *flags)
             say(f"$ ragtune {shlex.join(run)}")
             beside = files.report.with_suffix(".new")  # in its place once it is whole
             self.place.commands.run(*run, "--json", "--examples", str(EXAMPLES), results=beside)
@@ -112,6 +122,7 @@ class Evaluation:
             tasks,
             asked,
             items=items,
+            concurrency=self.estimator.at_once(TIMEOUT),
             trained_on=[Path(files.train(task.name).name) for task in tasks],
             heldout={task.name: Path(files.heldout(task.name).name) for task in tasks},
             comparisons=[pair for pair in self.comparisons if {pair["arm"], pair["over"]} <= there],
@@ -141,10 +152,18 @@ class Evaluation:
         """Names and texts of the templates without and with passages; twice the same where one serves both."""
         if task.name in self.shown:
             return [(_own_name(path, task), path.read_text(encoding="utf-8")) for path in self.shown[task.name]]
-        plain = (f"{task.name}-few-shot", few_shot(task))
         probed = self.estimator.probe.tasks[task.name]
-        passages = few_shot_with_passages(task, probed.passages) if probed.served else None
-        return [plain, (f"{task.name}-few-shot-passages", passages) if passages else plain]
+        plain = (f"{task.name}-few-shot", few_shot(task, contexts=not probed.served))
+        if not (probed.served or probed.helped):
+            return [plain, plain]
+        found = sum(bool(probed.passages.get(example.id)) for example in shots(task))
+        if found < len(shots(task)):
+            say(f"{task.name}: passages were found for {found} of the {len(shots(task))} examples that a prompt shows")
+        passages = few_shot_with_passages(task, probed.passages)
+        if passages is None:
+            say(f"{task.name}: so retrieval is asked with the template whose examples show none")
+            return [plain, plain]
+        return [plain, (f"{task.name}-few-shot-passages", passages)]
 
 
 def _own_name(path: Path, task: Task) -> str:

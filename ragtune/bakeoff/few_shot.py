@@ -15,31 +15,32 @@ SHOTS = 3
 _WITH_PASSAGES = "{passages}\n\nQuestion: {query}"
 
 
-def few_shot(task: Task) -> str:
-    """The template's text; the same task gives the same text."""
-    shots = [{"user": example.asked, "assistant": example.answers[0]} for example in _shots(task)]
+def few_shot(task: Task, *, contexts: bool = True) -> str:
+    """The template's text; the same task gives the same text. `contexts`: questions stand on those they bring."""
+    asked = [(example.asked if contexts else example.query, example.answers[0]) for example in shots(task)]
+    shown = [{"user": question, "assistant": answer} for question, answer in asked]
     return written(
-        {"system": task.instruction, "user_with_passages": _WITH_PASSAGES, "examples": shots},
-        f"The form of an answer in words, and {len(shots)} training examples of the task {task.name}.",
+        {"system": task.instruction, "user_with_passages": _WITH_PASSAGES, "examples": shown},
+        f"The form of an answer in words, and {len(shown)} training examples of the task {task.name}.",
     )
 
 
 def few_shot_with_passages(task: Task, passages: Mapping[str, Sequence[str]]) -> str | None:
     """The same with the `passages`, best first, found for examples by id; None if none of those shown has any."""
-    shots = [
+    shown = [
         {"user": _asked(example.query, passages[example.id]), "assistant": example.answers[0]}
-        for example in _shots(task)
+        for example in shots(task)
         if passages.get(example.id)
     ]
-    if not shots:
+    if not shown:
         return None
     return written(
-        {"system": task.instruction, "user_with_passages": _WITH_PASSAGES, "order": "best-last", "examples": shots},
-        f"{len(shots)} training examples of the task {task.name}, each with passages as retrieved for it.",
+        {"system": task.instruction, "user_with_passages": _WITH_PASSAGES, "order": "best-last", "examples": shown},
+        f"{len(shown)} training examples of the task {task.name}, each with passages as retrieved for it.",
     )
 
 
-def _shots(task: Task) -> list[Example]:
+def shots(task: Task) -> list[Example]:
     """Short answerable ones from all over the file and, first, one without an answer if there is any."""
     unanswerable = [example for example in task.train if example.slice == UNANSWERABLE][:1]
     pool = sorted(drawn(task, 4 * SHOTS), key=lambda example: len(example.asked) + len(example.answers[0]))

@@ -3,17 +3,29 @@
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 from ragtune.terminal import say
 
 
 @contextmanager
 def told_how_to_go_on() -> Iterator[None]:
-    """From here on SIGTERM ends the process as an exception does, so that whatever was started is ended, too."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """From here on SIGTERM, and SIGHUP of a terminal that is closed, end the process as an exception does, so that
+    whatever was started is ended, too. Whoever had SIGHUP ignored, as nohup does, is left alone."""
+    signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _end)
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        say("ended, and nothing is left running; every finished stage is kept, and the same command goes on from there")
+        with suppress(OSError):  # the terminal may be gone
+            say(
+                "ended, and nothing is left running; every finished stage is kept, and the same command goes on from "
+                "there"
+            )
         raise
+
+
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)

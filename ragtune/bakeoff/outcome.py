@@ -34,7 +34,7 @@ class Best(BaseModel):
 
 class Outcome(BaseModel):
     """Where everything is, how long each stage took, what was left out and what failed, and the evaluation's report as
-    `ragtune eval` gives it."""
+    `ragtune eval` gives it. `sampled` are by task the arms that were asked a part of it, and could not be chosen."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,6 +42,7 @@ class Outcome(BaseModel):
     plan: Plan
     stages: dict[str, Done]
     failed: tuple[LeftOut, ...]
+    sampled: dict[str, tuple[str, ...]]
     best: tuple[Best, ...]
     page: Path
     evaluation: JsonValue

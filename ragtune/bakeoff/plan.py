@@ -26,6 +26,8 @@ _VALIDATION = 2 * 16 / 3  # examples looked at, as trained ones: forward is a th
 _START = 15.0  # seconds until a service answers
 _ALONE_PACE = 12.0  # a request alone takes so many times its share of a full batch
 _FEW_WORDS = "fewer where an arm was not made for it"
+_SPARE, _ASIDE = 1.5, 40  # times the examples that steps see, as some are shorter; and those kept aside to validate
+_AT_ONCE, _SHARE = 48, 0.5  # requests at most, and what share of its timeout one may take while so many are under way
 _TRIED = 8  # steps of each rate that is tried, or a quarter of the training's
 
 
@@ -117,6 +119,20 @@ class Estimator:
         """Which tasks retrieval serves."""
         return {task.name: self.probe.tasks[task.name].served for task in self.tasks}
 
+    def helped(self) -> frozenset[str]:
+        """Tasks that passages may help, served or not."""
+        return frozenset(task.name for task in self.tasks if self.probe.tasks[task.name].helped)
+
+    def seen(self, task: Task, steps: int) -> int:
+        """How many training examples `steps` can see, and some to spare; all, where there are no more."""
+        examples = _SPARE * steps * self.batch_tokens(task) / max(1.0, self._example_tokens(task)) + _ASIDE
+        return min(len(task.train), math.ceil(examples))
+
+    def at_once(self, timeout: float) -> int:
+        """How many requests under way together are answered well within `timeout` seconds: one at least."""
+        longest = max(self._question_tokens(task.name, passages=True) for task in self.tasks)
+        return min(_AT_ONCE, max(1, int(_SHARE * timeout * self.probe.tokens_per_second / max(1.0, longest))))
+
     def batch_tokens(self, task: Task) -> int:
         """Of a batch of a task's trainings: room for three examples, in hundreds, between 200 and 2,000."""
         return min(2000, max(200, 100 * math.ceil(_ROWS * self._example_tokens(task) / 100)))
@@ -142,8 +158,15 @@ class Estimator:
     def evaluation(self, effort: Effort, trained: Sequence[Trained]) -> float:
         """Seconds to ask every arm."""
         names = {task.name: (f"{task.name}-few-shot", f"{task.name}-few-shot-passages") for task in self.tasks}
-        found = arms(self.tasks, self.served(), names, trained, items=effort.items, combined=effort.combined)
+        found = self.arms(names, trained, effort.items, combined=effort.combined)
         return _START + sum(self._arm(arm) for arm in found)
+
+    def arms(
+        self, templates: Mapping[str, tuple[str, str]], trained: Sequence[Trained], items: int, *, combined: bool
+    ) -> list[Arm]:
+        """Who is asked, `items` of each task at most; `templates` as `arms` takes them."""
+        served, helped = self.served(), self.helped()
+        return arms(self.tasks, served, templates, trained, items=items, combined=combined, helped=helped)
 
     def _arm(self, arm: Arm) -> float:
         seconds = 0.0
@@ -223,8 +246,8 @@ def _left_out(estimator: Estimator, best: Plan, asked: Sequence[str]) -> Iterato
         more = planned(estimator, effort.model_copy(update={"combined": True})).seconds - best.seconds
         yield LeftOut(what="a LoRA and a soft prompt together", why=f"takes {in_minutes(more)} more")
     for task in estimator.tasks:
-        if len(task.heldout) > effort.items:
-            what = f"held-out questions of {task.name} beyond the first {effort.items} of each slice"
+        if _asked(task, effort.items) < len(task.heldout):
+            what = f"held-out questions of {task.name} beyond {effort.items} of each slice"
             yield LeftOut(what=what, why=f"there are {len(task.heldout)}")
 
 

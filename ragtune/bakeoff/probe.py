@@ -4,12 +4,15 @@ index answers the training questions.
 Only training questions are asked; what is held out is not looked at.
 """
 
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import BaseModel, ConfigDict
 
+from ragtune.bakeoff.few_shot import shots
 from ragtune.bakeoff.task import Task, drawn
 from ragtune.examples import Example
 from ragtune.remote import Target, call
@@ -17,6 +20,8 @@ from ragtune.wire import Answer, Passage
 
 SEARCHED, ASKED = 40, 6  # training questions a task
 SERVED = 0.5  # share of them whose passages hold the answer, from which on a task is one for retrieval
+HELPED = 0.1  # from which on retrieval is worth being asked in full
+RECALLED, _FEW_WORDS = 0.6, 6  # share of the words of an answer of more than so many that a passage must hold
 Call = Callable[[str, dict[str, object]], object]
 """Posts a body to a route of the service, and gives its JSON answer."""
 
@@ -25,7 +30,7 @@ class Probed(BaseModel):
     """One task. Tokens are means of a question: of its prompt, with passages, and of its answer.
 
     `found` is the share of `searched` training questions whose passages hold the answer or are of a gold document;
-    `passages` are those of the questions a template may show, best first.
+    `passages` are those of the questions a template may show, and of others, best first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +46,11 @@ class Probed(BaseModel):
     def served(self) -> bool:
         """Whether retrieval serves the task: then adapters are trained on passages, else closed-book."""
         return self.found >= SERVED
+
+    @property
+    def helped(self) -> bool:
+        """Whether passages may help at all."""
+        return self.found >= HELPED
 
 
 class Probe(BaseModel):
@@ -80,14 +90,15 @@ def _ask(post: Call, task: Task, mode: str) -> list[Answer]:
 
 
 def _search(post: Call, index: str, task: Task) -> dict[str, list[Passage]]:
-    """The passages of each training question drawn, best first."""
+    """The passages of each training question drawn, and of those that a template shows, best first."""
 
     def one(example: Example) -> tuple[str, list[Passage]]:
         given = post(f"/v1/indexes/{index}/search", {"query": example.query})
         passages = given.get("passages", []) if isinstance(given, dict) else []
         return example.id, [Passage.model_validate(passage) for passage in passages]
 
-    return dict(map(one, drawn(task, SEARCHED)))
+    wanted = {example.id: example for example in (*drawn(task, SEARCHED), *shots(task))}
+    return dict(map(one, wanted.values()))
 
 
 def _probed(task: Task, asked: Mapping[str, list[Answer]], found: Mapping[str, list[Passage]], index: str) -> Probed:
@@ -104,15 +115,24 @@ def _probed(task: Task, asked: Mapping[str, list[Answer]], found: Mapping[str, l
 
 
 def _holds(passages: Sequence[Passage], example: Example, task: Task) -> bool:
-    """Whether one is of a gold document, where documents are named, and one holds an answer.
+    """Whether one is of a gold document, or where none is named holds an answer: as it is written, or if that is a
+    sentence, RECALLED of its words.
 
     A label or a JSON object that no document is named for is no text to be found: the words of a label stand anywhere.
     """
-    if task.kind != "text" and not example.gold_documents:
-        return False
-    texts = " \n ".join(_plain(passage.text) for passage in passages)
-    named = not example.gold_documents or any(p.document in example.gold_documents for p in passages)
-    return named and any(_plain(answer) in texts for answer in example.answers)
+    if example.gold_documents:
+        return any(passage.document in example.gold_documents for passage in passages)
+    return task.kind == "text" and any(
+        _says(passage.text, answer) for passage in passages for answer in example.answers
+    )
+
+
+def _says(text: str, answer: str) -> bool:
+    asked = re.findall(r"\w+", answer.casefold())
+    if len(asked) <= _FEW_WORDS:
+        return _plain(answer) in _plain(text)
+    held = Counter(re.findall(r"\w+", text.casefold()))
+    return sum((Counter(asked) & held).values()) >= RECALLED * len(asked)
 
 
 def _shown(passage: Passage) -> str:

@@ -17,6 +17,8 @@ def show_outcome(place: Workplace, outcome: Outcome) -> None:
         show(f"\n{ruling.task}: {ruling.chosen or 'no arm is good enough'}")
         for sentence in ruling.words:
             show(f"  {sentence}")
+        if some := outcome.sampled.get(ruling.task):
+            show(f"  Not to choose from, as they were asked a sample only: {', '.join(some)}.")
     results.print()
     place.commands.run("eval", "report", str(place.files.evaluation), "--examples", str(EXAMPLES))
     for left in outcome.failed:

@@ -11,7 +11,7 @@ from ragtune.bakeoff.toml import Value, written
 Comparison = Mapping[str, str | float]
 _ABOUT = """Every arm of the bake-off on the held-out questions. What was not made for a task is asked a part of it.
 Run it again:  ragtune eval run suite.toml --out again"""
-_CONCURRENCY, _TIMEOUT = 48, 110  # requests at once; seconds, below the service's own deadline
+TIMEOUT = 110  # seconds of one request, below the service's own deadline
 
 
 def suite(
@@ -20,6 +20,7 @@ def suite(
     arms: Sequence[Arm],
     *,
     items: int,
+    concurrency: int,
     trained_on: Sequence[Path],
     heldout: Mapping[str, Path],
     comparisons: Sequence[Comparison] = (),
@@ -27,9 +28,9 @@ def suite(
     """The suite's text; `trained_on` and `heldout` (by task) are relative to where it will stand."""
     values: dict[str, Value] = {
         "name": name,
-        "concurrency": _CONCURRENCY,
+        "concurrency": concurrency,
         "alone": ALONE,
-        "timeout": _TIMEOUT,
+        "timeout": TIMEOUT,
         "trained_on": list(trained_on),
         "tasks": [_task(task, heldout[task.name], items) for task in tasks],
         "arms": [_arm(arm, tasks, items) for arm in arms],

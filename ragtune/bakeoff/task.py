@@ -7,13 +7,12 @@ Examples say themselves which task they are of. Those that do not belong to the 
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
+from ragtune.bakeoff.task_names import pair_names, slug
 from ragtune.errors import RefusedArtifact, UnknownName
 from ragtune.examples import UNANSWERABLE, Example, read_examples
 
@@ -23,35 +22,10 @@ METRICS: Mapping[Kind, tuple[str, ...]] = {
     "label": ("label_accuracy", "macro_f1"),
     "text": ("token_f1", "containment", "exact_match"),
 }
-KNOWN = frozenset(  # as the evaluator calls what can be had of answers alone, told here before anything is trained
-    [
-        "exact_match",
-        "token_f1",
-        "containment",
-        "rouge_l",
-        "numeric_match",
-        "label_accuracy",
-        "macro_f1",
-        "valid_json",
-        "field_precision",
-        "field_recall",
-        "field_f1",
-        "embedding_similarity",
-        "choice_accuracy",
-        "choice_accuracy_per_token",
-        "perplexity",
-        "abstention",
-        "citation_precision",
-        "citation_recall",
-        "groundedness",
-        "recall",
-        "mrr",
-        "ndcg",
-    ]
-)
 LEAST = 8  # training examples: with fewer nothing is learnt
 _DEFAULT = "default"  # the task of an example that names none
-_LABELS, _LABEL_WORDS = 24, 6  # a label is one of few, and short
+_LABELS, _LABEL_WORDS = 200, 6  # a label is one of few, and short
+_LISTED = 24  # labels that an instruction names; more would be most of the prompt
 _CHARACTERS = 2.5  # a token, at least: numbers and names have many
 
 
@@ -80,6 +54,11 @@ class Task:
         return tuple(sorted({e.answers[0] for e in self.train})) if self.kind == "label" else ()
 
     @property
+    def listed(self) -> bool:
+        """Whether there are few enough labels to name them all in a prompt."""
+        return 0 < len(self.labels) <= _LISTED
+
+    @property
     def names_documents(self) -> bool:
         """Whether held-out examples say which documents hold the answer, or bring it."""
         return any(example.gold_documents or example.context for example in self.heldout)
@@ -95,6 +74,8 @@ class Task:
         """What is asked of the form of an answer: the control of format, and where soft prompts start."""
         if self.kind == "json":
             return f"Reply with one JSON object with the keys {', '.join(self._keys)}, and nothing else."
+        if self.kind == "label" and not self.listed:
+            return "Reply with the label alone, and nothing else."
         if self.kind == "label":
             return f"Reply with one of these, and nothing else: {', '.join(self.labels)}."
         brief = "Answer in as few words as possible."
@@ -112,18 +93,15 @@ def read_tasks(
 ) -> tuple[Task, ...]:
     """Every task with both parts, in the order of the held-out files; `metrics` by task, where they were asked for.
 
-    Raises RefusedArtifact for a file that cannot be read or is empty, for a task without one of its parts, and where
-    it cannot be told which files belong together; UnknownName for a task that `metrics` names and nobody has, and for a
-    metric nobody knows.
+    Raises RefusedArtifact for a file that cannot be read or is empty, for a task without one of its parts, where it
+    cannot be told which files belong together, and for two tasks that would have one name; UnknownName for a task that
+    `metrics` names and nobody has. The metrics themselves are the evaluator's to judge.
     """
-    paired, metrics = _pair_names(train, heldout), metrics or {}
+    paired, metrics = pair_names(train, heldout), metrics or {}
     trained, held = (_by_task(files, paired) for files in (train, heldout))
     for name in metrics:
         if name not in held:
             raise UnknownName.among("task", name, held)
-        for metric in metrics[name]:
-            if metric not in KNOWN:
-                raise UnknownName.among("metric", metric, KNOWN)
     tasks = []
     for name, examples in held.items():
         if name not in trained:
@@ -138,7 +116,7 @@ def read_tasks(
 
 
 def kind_of(examples: Sequence[Example]) -> Kind:
-    """JSON objects all; or few different short answers, each of several examples; or any text."""
+    """JSON objects all; or different short answers, few for so many examples; or any text."""
     answers = [example.answers[0] for example in examples if example.slice != UNANSWERABLE]
     if answers and all(_object(answer) is not None for answer in answers):
         return "json"
@@ -153,34 +131,27 @@ def drawn(task: Task, count: int) -> list[Example]:
     return answerable[::every][:count]
 
 
-def _pair_names(train: Sequence[Path], heldout: Sequence[Path]) -> dict[Path, str]:
-    """What a task is called whose examples do not say, by file."""
-    if len(train) != len(heldout):
-        return {}
-    names: dict[Path, str] = {}
-    for first, second in zip(train, heldout, strict=True):
-        same = takewhile(lambda pair: pair[0] == pair[1], zip(first.stem, second.stem, strict=False))
-        shared = "".join(letter for letter, _ in same)
-        names[first] = names[second] = slug(shared) or slug(second.stem) or "task"
-    return names
-
-
-def slug(text: str) -> str:
-    """As a name may be: lower case, without blanks, and without what is no letter or digit at either end."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40]
-
-
 def _by_task(files: Sequence[Path], paired: Mapping[Path, str]) -> dict[str, list[Example]]:
     found: dict[str, list[Example]] = {}
+    said: dict[str, str] = {}
     for file in files:
         for example in read_examples(file):
-            name = slug(example.task) if example.task != _DEFAULT else paired.get(file, "")
+            name = _named(example, file, said) if example.task != _DEFAULT else paired.get(file, "")
             if not name:
                 raise RefusedArtifact(
                     f"{file}: example {example.id!r} names no task; name it, or give as many --heldout as --train files"
                 )
             found.setdefault(name, []).append(example.model_copy(update={"task": name}))
     return {name: _distinct(examples) for name, examples in found.items()}
+
+
+def _named(example: Example, file: Path, said: dict[str, str]) -> str:
+    """The task that an example says it is of; `said` are those seen so far, as they were written."""
+    name = slug(example.task)
+    if not name or said.setdefault(name, example.task) != example.task:
+        other = f", as is {said[name]!r}" if name else ", as file names are made of it"
+        raise RefusedArtifact(f"{file}: the task {example.task!r} would be called {name!r}{other}; rename it")
+    return name
 
 
 def _distinct(examples: list[Example]) -> list[Example]:

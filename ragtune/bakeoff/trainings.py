@@ -34,6 +34,8 @@ class Trainings:
 
     def carry_out(self, plan: Plan, keep: Callable[[Plan], None]) -> Plan:
         """All of them that fit; the plan without those that did not, which `keep` hears of at once."""
+        for task in self.estimator.tasks:
+            self._lay_out(task, plan.effort.steps)
         paces: list[tuple[float, float]] = []
         for training in plan.trainings:
             name, began = self._name(training), datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -51,10 +53,19 @@ class Trainings:
                 paces.append((self.stages.bill[name].seconds, training.seconds))
         return plan
 
+    def _lay_out(self, task: Task, steps: int) -> None:
+        """What is searched and tokenised for a training is then in proportion to its steps, as the plan takes it."""
+        count = self.estimator.seen(task, steps)
+        self.place.files.lay_out_seen(task, count)
+        if count < len(task.train):
+            say(
+                f"{task.name}: {count:,} of {len(task.train):,} examples are drawn to train on; {steps} steps see fewer"
+            )
+
     def _one(self, training: Training, effort: Effort, limit: Callable[[], float | None]) -> None:
         task = self._task(training)
         technique, adapter = TECHNIQUES[training.technique], training.adapter
-        data, recipe = self.place.files.train(task.name), self.place.files.recipe(adapter)
+        data, recipe = self.place.files.seen(task.name), self.place.files.recipe(adapter)
         index = self.index.partition("@")[0] if training.passages else None
         heldout = Path("..") / self.place.files.heldout(task.name).name
         text = technique.recipe(task, Path("..") / data.name, heldout, index, effort.steps, training.batch_tokens)

@@ -42,7 +42,7 @@ _AS_SET = {
     f"{PREFIX}PASSAGE_ORDER": "best-last",  # the base model answers 38 % of them so, and 28 % in canonical order
 }
 _SHIPPED = Path(__file__).parent
-_MARK = "demo.json"
+_MARK, _OWN = "demo.json", ("docs", *(f"{task}-*.jsonl" for task in TASKS))
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Demo:
     @classmethod
     def at(cls, folder: Path, *, results_to_stderr: bool = False) -> "Demo":
         """A demo in `folder`, under the caller's RAGTUNE_ settings but with a home of its own."""
-        files = Files(folder.resolve(), _MARK)
+        files = Files(folder.resolve(), _MARK, _OWN)
         own = {f"{PREFIX}HOME": str(files.home), f"{PREFIX}DEFAULT_INDEX": INDEX}
         return cls(Workplace(files, Commands({**_AS_SET, **os.environ, **own}, results_to_stderr=results_to_stderr)))
 
@@ -64,12 +64,12 @@ class Demo:
         return self.place.files.folder
 
     def start_over(self) -> None:
-        """Delete the folder. Raises RagtuneError if it is not a demo's."""
+        """Delete what an earlier demo left in the folder. Raises RagtuneError if it is not a demo's."""
         self.place.files.start_over()
 
     def run(self) -> Outcome:
         """All stages, those that are up to date left as they are. Raises RagtuneError if one but a training fails."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.place.files.claim()
         stages = Stages(self.place.files.record, 1 + STAGES + len(EFFORT.techniques) * len(TASKS))
         written = self.folder / "docs"
         stages.run("the company", f"{SEED} {_sources()}", lambda _: written.is_dir(), self._company)

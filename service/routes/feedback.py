@@ -59,12 +59,24 @@ class FeedbackRequest(BaseModel):
         return self
 
 
+class Judged(BaseModel):
+    """What was taken down: an opinion, without the conversation it is about, which whoever judges need not have had."""
+
+    model_config = ConfigDict(
+        frozen=True, json_schema_extra={"examples": [{"id": "gen-4f2a", "score": -1.0, "answer": "26 months."}]}
+    )
+
+    id: str = Field(description="of the answer")
+    score: float
+    answer: str | None = Field(default=None, description="the better one that was given")
+
+
 def router(parts: Parts) -> APIRouter:
     """/v1/feedback."""
     routes = APIRouter(prefix="/v1/feedback", tags=["feedback"])
 
     @routes.post("", dependencies=[needs("query")], responses=refusals(*POSTED, 404, 507))
-    async def feedback_give(body: FeedbackRequest, request: Request) -> Feedback:
+    async def feedback_give(body: FeedbackRequest, request: Request) -> Judged:
         """Say what you think of an answer. Only then the exchange is written down, and a second opinion on the same
         answer replaces the first.
 
@@ -72,7 +84,8 @@ def router(parts: Parts) -> APIRouter:
         """
         exchange = await _judged(body, tenant(request), parts)
         opinion = Opinion(score=body.score, comment=body.comment, answer=body.answer)
-        return await asyncio.to_thread(parts.feedback.give, exchange, opinion, _entry(request, exchange, opinion))
+        await asyncio.to_thread(parts.feedback.give, exchange, opinion, _entry(request, exchange, opinion))
+        return Judged(id=exchange.id, score=opinion.score, answer=opinion.answer)
 
     @routes.get("", dependencies=[needs("eval")], responses=refusals(400))
     async def feedback_list(

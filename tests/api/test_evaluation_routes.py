@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import httpx
 import pytest
 
 from eval.runfile import read_run
+from ragtune.examples import Example
 from ragtune.home import announce
 from ragtune.job import Job
 from ragtune.keys import Keys
 from ragtune.store import Database
 from service.access import Gate
+from service.evaluating import evaluate
 from service.parts import Parts
 from tests.api.conftest import Call, Make, Serve
 from tests.fakes import EchoEngine
@@ -186,6 +189,45 @@ async def test_an_evaluation_that_nobody_answered_fails_with_the_reason(live: ht
     ended = await parts.workers.wait(begun.json()["id"])
     assert ended.state == "failed" and ended.error is not None
     assert "no question was answered" in ended.error.message
+
+
+async def test_what_failed_is_asked_again_when_the_evaluation_is_resumed(live: httpx.AsyncClient, parts: Parts) -> None:
+    engine = parts.engine
+    assert isinstance(engine, EchoEngine)
+    tasks = [{**TASK, "examples": EXAMPLES, "max_tokens": 5000}]
+    begun = await live.post("/v1/evaluations", json=suite(tasks=tasks, alone=0))
+    assert (await parts.workers.wait(begun.json()["id"])).state == "failed"
+    engine.info = dataclasses.replace(engine.info, max_model_len=10_000)
+    resumed = await live.post(f"/v1/jobs/{begun.json()['id']}/resume", headers=POSTED)
+    ended = await parts.workers.wait(resumed.json()["id"])
+    assert ended.state == "succeeded", ended.error
+
+
+class Slow(dict[int, list[Example]]):
+    """Examples that are written once `go` is set."""
+
+    def __init__(self, examples: list[Example]) -> None:
+        super().__init__({0: examples})
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def items(self) -> Any:
+        """All of them, late."""
+        self.begun.set()
+        self.go.wait(10)
+        return super().items()
+
+
+async def test_a_request_that_is_given_up_while_its_examples_are_written_leaves_none_of_them(parts: Parts) -> None:
+    before, sent = runs(parts), Slow([Example.model_validate(example) for example in EXAMPLES])
+    given_up = asyncio.create_task(evaluate(parts, suite(), sent, "me"))
+    await asyncio.to_thread(sent.begun.wait, 10)
+    given_up.cancel()
+    await asyncio.sleep(0.05)
+    sent.go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    await asyncio.sleep(0.2)
+    assert runs(parts) == before
 
 
 async def test_other_jobs_are_no_evaluations(client: httpx.AsyncClient, parts: Parts) -> None:

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from eval.suite import read_suite
+from indexer.folder import SUFFIXES
+from ragtune.bakeoff.apart import INDEXED, check_apart
 from ragtune.bakeoff.bakeoff import Bakeoff
 from ragtune.bakeoff.cli import bakeoff
 from ragtune.bakeoff.files import Files
@@ -86,7 +89,11 @@ def test_from_files_and_a_budget_to_a_verdict(work: Path, capfd: pytest.CaptureF
     run = run_of(work, techniques=())
     outcome = run.run()
     done = asked(work)
-    assert done[:2] == ["index build", "serve --port"] and done[-3:] == ["serve --port", "eval run", "eval report"]
+    assert done[:3] == ["eval run", "index build", "serve --port"] and done[-3:] == [
+        "serve --port",
+        "eval run",
+        "eval report",
+    ]
     assert {"facts-lora", "facts-soft-prompt", "facts-partial", "facts-full"} <= set(done)
     assert [(best.alias, best.mode) for best in outcome.best] == [("best", "facts-lora@1+rag")]
     err = capfd.readouterr().err
@@ -111,6 +118,7 @@ def test_adapters_are_trained_on_passages_only_where_the_index_answers(work: Pat
     assert recipe["index"] == "docs" and recipe["heldout"] == "../heldout-facts.jsonl"
     other = run_of(work, SERVED="")
     other.place.files.start_over()
+    assert not (work / "out" / "home").exists()
     other.run()
     assert "index" not in tomllib.loads((work / "out" / "recipes" / "facts-lora.toml").read_text())
 
@@ -161,15 +169,67 @@ def test_what_no_longer_fits_is_left_out_and_said(work: Path, capfd: pytest.Capt
 def test_a_budget_too_short_for_anything_is_told_before_any_training(work: Path) -> None:
     with pytest.raises(InvalidRequest, match="the budget is too short"):
         run_of(work, budget=20).run()
-    assert asked(work) == ["index build", "serve --port"]
+    assert asked(work) == ["eval run", "index build", "serve --port"]
 
 
-def test_a_leak_is_fatal_before_anything_is_done(work: Path) -> None:
+def test_what_the_evaluator_would_refuse_is_refused_before_anything_is_done(
+    work: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with (work / "heldout.jsonl").open("a") as file:
         file.write(json.dumps({"id": "l", "task": "facts", "query": "TRAIN 3?", "answers": ["3 months"]}) + "\n")
-    with pytest.raises(RefusedArtifact, match="1 held-out examples are trained on"):
+    with pytest.raises(RagtuneError, match="--check` failed with exit code 1"):
         run_of(work).run()
-    assert not (work / "out").exists()
+    assert asked(work) == ["eval run"]
+    assert "1 held-out examples stand in what was trained on" in capfd.readouterr().err
+    run = run_of(work)
+    bad = replace(run, tasks=(replace(run.tasks[0], metrics=("exact_macth",)),))
+    with pytest.raises(RagtuneError, match="failed with exit code 1"):
+        bad.run()
+    assert "did you mean 'exact_match'" in capfd.readouterr().err
+
+
+def test_leaks_are_gone_on_with_where_that_is_wanted(work: Path) -> None:
+    with (work / "heldout.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "l", "task": "facts", "query": "TRAIN 3?", "answers": ["3 months"]}) + "\n")
+    replace(run_of(work), allow_leaks=True).run()
+    lines = [line for line in (work / "out" / "asked").read_text().splitlines() if line.startswith("eval run")]
+    assert all("--allow-leaks" in line for line in lines) and len(lines) == 2
+
+
+def test_what_failed_is_asked_again_where_that_is_wanted(work: Path) -> None:
+    run_of(work).run()
+    asked(work)
+    replace(run_of(work), retry_failed=True).run()
+    lines = (work / "out" / "asked").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["serve", "eval", "eval"] and "--retry-failed" in lines[1]
+
+
+def test_a_report_that_is_gone_is_made_again(work: Path) -> None:
+    first = run_of(work).run()
+    (work / "out" / "report.json").unlink()
+    asked(work)
+    assert run_of(work).run().best == first.best
+    assert asked(work) == ["serve --port", "eval run", "eval report"]
+
+
+def test_where_retrieval_serves_no_arm_is_given_the_text_that_holds_the_answer(
+    work: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("train", "heldout"):
+        made = [json.loads(line) for line in (work / f"{part}.jsonl").read_text().splitlines()]
+        told = "".join(
+            json.dumps(e | {"context": "The warranty is 1 months.", "gold_documents": []}) + "\n" for e in made
+        )
+        (work / f"{part}.jsonl").write_text(told)
+    run_of(work).run()
+    held = [json.loads(line) for line in (work / "out" / "heldout-facts.jsonl").read_text().splitlines()]
+    assert not any("context" in example for example in held)
+    assert all(example["gold_documents"] == ["a.md"] for example in held)
+    assert "40 held-out questions are asked without the context" in capfd.readouterr().err
+    assert {arm.context for arm in read_suite(work / "out" / "suite.toml").arms} > {"gold"}
+    asked(work)
+    run_of(work).run()
+    assert asked(work) == []
 
 
 def test_an_evaluation_that_failed_goes_on_with_the_same_suite(work: Path) -> None:
@@ -198,7 +258,9 @@ def test_best_is_set_if_wanted_and_otherwise_only_shown(work: Path, capfd: pytes
     assert "names no mode" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("how", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_interrupt_leaves_nothing_running_and_the_same_goes_on(work: Path, how: signal.Signals, code: int) -> None:
     environ = {**os.environ, "RAGTUNE_HOME": str(work / "out" / "home"), "SERVED": "facts", "HANGS": "facts-lora"}
     command = [sys.executable, "-c", INTERRUPTED, str(work), str(PROGRAM)]
@@ -242,6 +304,33 @@ def test_misuse_is_told_before_any_work(work: Path) -> None:
 def test_starting_over_deletes_a_bake_off_and_nothing_else(work: Path) -> None:
     (work / "out").mkdir()
     (work / "out" / "thesis.md").write_text("all my work")
-    with pytest.raises(RagtuneError, match="holds no bake-off"):
-        Files(work / "out").start_over()
-    assert (work / "out" / "thesis.md").exists()
+    for begin in (Files(work / "out").start_over, run_of(work).run):
+        with pytest.raises(RagtuneError, match="holds no bake-off"):
+            begin()
+    assert [path.name for path in (work / "out").iterdir()] == ["thesis.md"]
+
+
+def test_starting_over_leaves_what_others_put_there(work: Path) -> None:
+    run = run_of(work)
+    run.run()
+    (work / "out" / "thesis.md").write_text("all my work")
+    run.place.files.start_over()
+    assert {path.name for path in (work / "out").iterdir()} == {"thesis.md", "bakeoff.json", "asked", "pid"}
+    run.place.files.claim()
+
+
+def test_what_is_given_lies_apart_from_what_is_made(work: Path) -> None:
+    train = work / "train.jsonl"
+    assert set(INDEXED) == set(SUFFIXES)
+    check_apart(work / "out", work / "docs", [train])
+    for folder, docs, examples, words in (
+        (work, work / "docs", train, "where the bake-off writes"),
+        (work / "out", work / "docs", work / "out" / "train.jsonl", "where the bake-off writes"),
+        (work / "docs" / "out", work / "docs", train, "the held-out answers would be indexed"),
+        (Path("/nowhere"), work, train, "would be indexed, answers included"),
+    ):
+        with pytest.raises(RefusedArtifact, match=words):
+            check_apart(folder, docs, [examples])
+    check_apart(Path("/nowhere"), work, [work / "train.json"])
+    refused = cli(work, "--fresh", "--folder", str(work))
+    assert isinstance(refused.exception, RefusedArtifact) and train.exists()

@@ -1,11 +1,14 @@
 """Planning a bake-off: how much fits into a budget, in which order, and what is said of the rest."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from ragtune.bakeoff.arms import FEW, SAMPLE, Trained, arms
+from eval.metrics import METRICS
+from eval.needs import SCORED, needs
+from ragtune.bakeoff.arms import FEW, LIKELIHOODS, SAMPLE, Trained, arms, sampled
 from ragtune.bakeoff.outcome import Best, Ruling, bests
 from ragtune.bakeoff.plan import LEAST_ITEMS, WISHES, Effort, Estimator, in_minutes, plan, planned, rows
 from ragtune.bakeoff.probe import Probe, Probed
@@ -71,7 +74,26 @@ def test_what_is_left_out_is_said_with_what_it_would_take() -> None:
     said = {left.what: left.why for left in made.left_out}
     assert any(what.startswith("dora") for what in said)
     assert "takes" in said["a second learning rate for every training"]
-    assert said[f"held-out questions of facts beyond the first {LEAST_ITEMS} of each slice"] == "there are 120"
+    assert said[f"held-out questions of facts beyond {LEAST_ITEMS} of each slice"] == "there are 120"
+
+
+def test_nothing_is_said_to_be_left_out_where_every_slice_is_asked_whole() -> None:
+    held = [Example(id=f"h{n}", query=f"{n}!", answers=("so",), slice=f"part {n % 4}") for n in range(100)]
+    made = Estimator(
+        (replace(task("facts"), heldout=tuple(held)),), Probe(tokens_per_second=500, tasks={"facts": probed(1)})
+    )
+    assert not any("held-out" in left.what for left in plan(made, 3600).left_out)
+
+
+def test_as_many_requests_are_under_way_as_are_answered_in_time() -> None:
+    assert [estimator(speed).at_once(110) for speed in (1000.0, 50.0, 0.5)] == [48, 14, 1]
+
+
+def test_trainings_are_given_as_many_examples_as_their_steps_can_see() -> None:
+    made = estimator()
+    one = replace(task("facts"), train=tuple(task("facts").train * 100))
+    assert made.seen(task("facts"), 24) == 40
+    assert 24 * 3 < made.seen(one, 24) < 250 and made.seen(one, 48) > made.seen(one, 24)
 
 
 def test_only_the_techniques_asked_for_are_planned() -> None:
@@ -111,8 +133,9 @@ TEMPLATES = {"facts": ("facts-few-shot", "facts-few-shot-passages"), "listings":
 SERVED = {"facts": True, "listings": False}
 
 
-def made_arms(*trained: Trained, combined: bool = False) -> dict[str, dict[str, int]]:
-    found = arms(estimator().tasks, SERVED, TEMPLATES, trained, items=100, combined=combined)  # type: ignore[arg-type]
+def made_arms(*trained: Trained, combined: bool = False, helped: tuple[str, ...] = ()) -> dict[str, dict[str, int]]:
+    tasks = estimator().tasks
+    found = arms(tasks, SERVED, TEMPLATES, trained, items=100, combined=combined, helped=helped)  # type: ignore[arg-type]
     return {arm.name: dict(arm.items) for arm in found}
 
 
@@ -125,6 +148,24 @@ def test_by_default_prompting_retrieval_and_every_adapter_are_asked_alone_and_wi
     assert found["rag"] == {"facts": 100, "listings": FEW}
     assert found["prompt:facts-few-shot-passages+rag"] == {"facts": 100}
     assert found["listings-lora"] == {"listings": 100} and found["listings-lora+rag"] == {"listings": FEW}
+
+
+def test_where_passages_may_help_retrieval_is_asked_in_full_though_it_does_not_serve() -> None:
+    found = made_arms(Trained("listings", "lora"), helped=("listings",))
+    assert found["rag"] == {"facts": 100, "listings": 100}
+    assert found["listings-lora+rag"] == found["listings-lora"] == {"listings": 100}
+    assert found["prompt:listings-few-shot+rag"] == {"listings": 100}
+
+
+def test_arms_that_were_asked_a_sample_are_named_and_controls_are_not() -> None:
+    asked = arms(estimator().tasks, SERVED, TEMPLATES, [Trained("facts", "lora")], items=100, combined=False)  # type: ignore[arg-type]
+    assert sampled(asked, "facts") == ("prompt:facts-few-shot", "facts-lora")
+
+
+def test_metrics_of_likelihoods_have_no_ladder_as_they_are_not_told_of_given_passages() -> None:
+    assert {name for name in METRICS if needs([name]) & SCORED} == LIKELIHOODS
+    one = replace(task("facts"), metrics=("perplexity",))
+    assert not any(arm.context != "retrieved" for arm in arms([one], SERVED, TEMPLATES, [], items=9, combined=False))  # type: ignore[arg-type]
 
 
 def test_controls_are_a_sample_where_gold_documents_are_named_and_retrieval_serves() -> None:

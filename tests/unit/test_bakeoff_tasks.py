@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from eval.metrics import METRICS
-from ragtune.bakeoff.few_shot import few_shot, few_shot_with_passages
-from ragtune.bakeoff.leaks import check_leaks
-from ragtune.bakeoff.task import KNOWN, Task, drawn, kind_of, read_tasks
+from ragtune.bakeoff.few_shot import few_shot, few_shot_with_passages, shots
+from ragtune.bakeoff.gold import told, without_contexts
+from ragtune.bakeoff.probe import Probed, probe
+from ragtune.bakeoff.sample import in_fair_order
+from ragtune.bakeoff.task import Task, drawn, kind_of, read_tasks
+from ragtune.bakeoff.task_names import pair_names
 from ragtune.bakeoff.toml import written
 from ragtune.errors import RefusedArtifact, UnknownName
 from ragtune.examples import UNANSWERABLE, Example
@@ -67,14 +69,52 @@ def test_the_metrics_fit_the_answers_unless_others_are_asked_for(tmp_path: Path)
     assert "delivery, other, refund" in task.instruction
     (task,) = read_tasks([train], [heldout], {"q": ["exact_match"]})
     assert task.metrics == ("exact_match",)
-    with pytest.raises(UnknownName, match="did you mean 'exact_match'"):
-        read_tasks([train], [heldout], {"q": ["exact_macth"]})
     with pytest.raises(UnknownName, match="unknown task 'p'"):
         read_tasks([train], [heldout], {"p": ["exact_match"]})
 
 
-def test_every_metric_of_the_evaluator_can_be_asked_for_that_needs_no_judge() -> None:
-    assert set(METRICS) - {"judge"} <= KNOWN
+def test_many_labels_are_labels_and_too_many_to_be_listed_in_prompts() -> None:
+    banking = examples([f"label {n}" for n in range(77)] * 5)
+    assert kind_of(banking) == "label"
+    assert task(banking, []).instruction == "Reply with the label alone, and nothing else."
+    assert kind_of(examples([f"label {n}" for n in range(77)] * 3)) == "text"
+    assert kind_of(examples([f"label {n}" for n in range(201)] * 5)) == "text"
+
+
+@pytest.mark.parametrize(
+    ("train", "heldout", "names"),
+    [
+        (["train-a.csv", "train-b.csv"], ["test-a.csv", "test-b.csv"], ["a", "b"]),
+        (["a/train.csv", "b/train.csv"], ["a/dev.csv", "b/dev.csv"], ["a", "b"]),
+        (["train/a.csv"], ["heldout/a.csv"], ["a"]),
+        (["x/one.csv", "y/two.csv"], ["z/three.csv", "z/four.csv"], ["task-1", "task-2"]),
+        (["d/a-train.csv", "e/a-train.csv"], ["d/a-validation.csv", "e/a-validation.csv"], ["d", "e"]),
+        (["held_out_faq.csv"], ["faq.csv"], ["faq"]),
+    ],
+)
+def test_a_pair_of_files_is_called_by_what_their_names_share_but_for_the_part(
+    train: list[str], heldout: list[str], names: list[str]
+) -> None:
+    found = pair_names(list(map(Path, train)), list(map(Path, heldout)))
+    assert [found[Path(file)] for file in heldout] == [found[Path(file)] for file in train] == names
+
+
+def test_two_tasks_that_would_have_one_name_are_refused(tmp_path: Path) -> None:
+    both = file(tmp_path / "t.jsonl", [*examples(TEXTS, "My facts"), *examples(TEXTS, "my-facts", "other")])
+    with pytest.raises(RefusedArtifact, match="'my-facts' would be called 'my-facts', as is 'My facts'"):
+        read_tasks([both], [both])
+    nameless = file(tmp_path / "n.jsonl", examples(TEXTS, "質問"))
+    with pytest.raises(RefusedArtifact, match="rename it"):
+        read_tasks([nameless], [nameless])
+
+
+def test_every_beginning_of_the_held_out_questions_is_a_fair_sample_of_them() -> None:
+    made = [Example(id=str(n), query="?", answers=("a",), slice="rare" if n >= 90 else "") for n in range(100)]
+    ordered = in_fair_order(made)
+    assert sorted(map(int, (e.id for e in ordered))) == list(range(100)) and ordered == in_fair_order(made)
+    assert 4 <= sum(e.slice == "rare" for e in ordered[:50]) <= 6
+    plain = [int(e.id) for e in ordered if not e.slice][:30]
+    assert 30 < sum(plain) / 30 < 60  # of 0 to 89: not the head of the file
 
 
 def test_a_task_without_one_of_its_parts_is_refused(tmp_path: Path) -> None:
@@ -102,17 +142,59 @@ def task(train: Sequence[Example], heldout: Sequence[Example]) -> Task:
     return Task("facts", tuple(train), tuple(heldout), ("token_f1",))
 
 
-def test_a_held_out_example_that_is_trained_on_is_fatal_also_across_tasks() -> None:
-    train = examples(TEXTS)
-    leaked = train[3].model_copy(update={"id": "h-1", "query": train[3].query.upper().replace(" ", "  ")})
-    other = Task("more", tuple(examples(TEXTS, "more", "m")), (leaked,), ("token_f1",))
-    with pytest.raises(RefusedArtifact, match=r"1 held-out examples are trained on.*\n  h-1 \(more\) is train-3"):
-        check_leaks([task(train, examples(TEXTS, part="held")), other])
+def test_what_retrieval_serves_is_asked_without_its_context_and_names_the_document_that_holds_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "rivers").mkdir()
+    (tmp_path / "rivers" / "rhine.md").write_text("# Rhine\n\nIt rises\nin the Alps. It is long.")
+    held = [
+        Example(id="1", query="Where?", answers=("the Alps",), context="It rises in  the Alps."),
+        Example(id="2", query="Who?", answers=("x",), context="Nobody knows.", slice="s"),
+        Example(id="3", query="When?", answers=("y",), context="It rises in  the Alps.", gold_documents=("own.md",)),
+    ]
+    before = task(examples(TEXTS), held)
+    after = without_contexts(before, tmp_path)
+    assert [example.context for example in after.heldout] == ["", "", ""]
+    assert [example.gold_documents for example in after.heldout] == [("rivers/rhine.md",), (), ("own.md",)]
+    assert "3 held-out questions are asked without" in told(before, after) and "for 2 of 3" in told(before, after)
+    assert without_contexts(after, tmp_path) is after
 
 
-def test_the_same_question_with_another_answer_is_another_fact() -> None:
-    train = examples(TEXTS)
-    check_leaks([task(train, [train[3].model_copy(update={"answers": ("another",)})])])
+def looked(made: Task, passage: dict[str, str]) -> Probed:
+    """What is seen of a service that finds this passage for every question."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 1}
+    answer = {"id": "q", "mode": "m", "resolved_mode": "m", "versions": {}, "timings": {}, "usage": usage}
+    answer |= {"text": "so", "finish_reason": "stop"}
+    found = {"passages": [{"id": "p", "document": "o.md", "text": "Nothing.", "start": 0, "end": 1} | passage]}
+    return probe(lambda path, _: found if path.endswith("/search") else answer, "docs", [made]).tasks["facts"]
+
+
+def served(made: Task, passage: dict[str, str]) -> float:
+    """The share of training questions that this passage answers."""
+    return looked(made, passage).found
+
+
+def test_a_gold_document_or_most_words_of_a_sentence_count_as_found() -> None:
+    sentence = "The cover of the machine is kept for two years after it was sold."
+    said = task(examples([f"{sentence} {n}" for n in range(12)]), [])
+    assert served(said, {"text": "A machine that was sold: its cover is kept for two whole years."}) == 1
+    assert served(said, {"text": "The machine is of the best that was made."}) == 0
+    gold = [e.model_copy(update={"gold_documents": ("g.md",)}) for e in examples(OBJECTS)]
+    assert served(task(gold, []), {"document": "g.md"}) == 1
+    assert served(task(gold, []), {"document": "o.md"}) == 0
+    assert served(task(examples(OBJECTS), []), {"text": OBJECTS[0]}) == 0
+
+
+def test_the_examples_that_a_template_shows_are_searched_for_too() -> None:
+    unanswerable = Example(id="u", query="Who knows?", answers=("Unknown.",), slice=UNANSWERABLE)
+    made = task([*examples([f"{n} months" for n in range(97)]), unanswerable], [])
+    probed = looked(made, {})
+    assert all(probed.passages.get(shot.id) for shot in shots(made)) and probed.searched == 40
+
+
+def test_examples_shown_for_retrieval_bring_no_context_of_their_own() -> None:
+    made = task([e.model_copy(update={"context": "The text."}) for e in examples(TEXTS)], [])
+    assert "The text." in few_shot(made) and "The text." not in few_shot(made, contexts=False)
 
 
 def test_a_few_shot_template_is_made_of_training_examples_and_reads() -> None:

@@ -4,6 +4,7 @@ The program here is a small script in the place of `ragtune`: it answers /readyz
 when it runs, and fails when told to.
 """
 
+import http.server
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 from ragtune.commands import Commands
 from ragtune.errors import DeadlineExceeded, RagtuneError, Unavailable
+from ragtune.home import announce
 from ragtune.stages import Stages, fingerprint, print_bill
 
 PROGRAM = """
@@ -168,6 +170,34 @@ def test_an_interrupted_demo_leaves_no_process(
     assert all_gone(pids)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_server_ends_with_a_caller_that_is_killed(
+    program: Path, environ: dict[str, str], tmp_path: Path, pids: Path
+) -> None:
+    command = [sys.executable, "-c", SERVE_AND_WAIT, str(program), str(tmp_path / "log")]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as caller:
+        assert caller.stdout is not None
+        assert caller.stdout.readline().startswith(b"http://")
+        caller.kill()
+    engine = int(pids.read_text().split()[1])  # this server leaves its own child to whoever started it
+    os.kill(engine, signal.SIGKILL)
+    assert all_gone(pids)
+
+
+def test_a_strangers_server_on_the_home_is_not_taken_for_ours(
+    program: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    mute = Commands({**environ, "RAGTUNE_HOME": str(tmp_path)}, [sys.executable, "-c", "import time; time.sleep(1)"])
+    with (
+        server,
+        announce(tmp_path, f"http://127.0.0.1:{server.server_port}"),
+        pytest.raises(Unavailable, match="ended with exit code 0 while starting"),
+        mute.serve(tmp_path / "log"),
+    ):
+        pass
+
+
 class Work:
     """A stage's work that counts how often it was done."""
 
@@ -204,6 +234,25 @@ def test_a_stage_that_failed_is_done_again(tmp_path: Path) -> None:
     with pytest.raises(RagtuneError):
         Stages(tmp_path / "demo.json", total=1).run("index", "a", lambda _: True, fail)
     assert run(tmp_path / "demo.json", "a", Work()) == "result@1"
+
+
+def test_the_time_before_an_interruption_counts_as_spent_and_as_the_stages_own(tmp_path: Path) -> None:
+    def interrupted() -> str:
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            Stages(tmp_path / "demo.json", total=1).run("train", "a", lambda _: True, interrupted)
+    stages = Stages(tmp_path / "demo.json", total=1)
+    stages.run("train", "a", lambda _: True, Work())
+    assert stages.spent >= 0.4 and stages.bill["train"].seconds >= stages.bill["train"].before >= 0.4
+    again = Stages(tmp_path / "demo.json", total=1)
+    again.run("train", "a", lambda _: True, Work())
+    assert 0.4 <= again.spent < 0.8
+    other = Stages(tmp_path / "demo.json", total=1)
+    other.run("train", "b", lambda _: True, Work())
+    assert other.bill["train"].before == 0 and other.spent < 0.4
 
 
 def test_the_bill_counts_only_what_was_done_this_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,17 +55,17 @@ def test_the_first_run_does_everything_with_ragtunes_own_commands_and_shows_it(
     run = demo(folder)
     outcome = run.run()
     run.show(outcome)
-    before = ["index build", "serve --port", *["template add"] * 3]
+    before = ["eval run", "index build", "serve --port", *["template add"] * 3]
     assert asked(folder) == [*before, *ADAPTERS, *ASKING, "eval report"]
     out, err = capfd.readouterr()
     assert out.index("Take knowledge-lora+rag.") < out.index("the table") < out.index("Where the time went")
     assert f"RAGTUNE_HOME={folder}/home RAGTUNE_TOP_K=2" in out
     assert "ragtune mode alias best-knowledge knowledge-lora@1+rag" in out
     assert "report.html" in out and "ragtune bakeoff --docs" in out
-    assert "1/11" in err and "11/11" in err and "$ ragtune index build" in err
+    assert "1/12" in err and "12/12" in err and "$ ragtune index build" in err
     document = json.loads(outcome.model_dump_json())
-    assert {"folder", "stages", "evaluation", "plan", "failed", "best", "page"} == set(document)
-    assert len(document["stages"]) == 11
+    assert {"folder", "stages", "evaluation", "plan", "failed", "sampled", "best", "page"} == set(document)
+    assert len(document["stages"]) == 12
 
 
 def test_every_technique_is_asked_on_both_tasks_and_the_suite_is_one_the_evaluator_takes(folder: Path) -> None:
