@@ -47,7 +47,7 @@ def test_the_token_beside_the_url_is_for_this_user_alone_and_another_one_each_ti
     tokens = set()
     for _ in range(2):
         with announce(tmp_path, URL) as token:
-            assert live(tmp_path) == (URL, token)
+            assert live(tmp_path) == (URL, token, os.getpid())
             assert stat.S_IMODE((tmp_path / "server.json").stat().st_mode) == 0o600
             tokens.add(token)
         assert live(tmp_path) is None
