@@ -8,10 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from eval.metrics import METRICS
+from eval.runfile import Item
 from eval.statistics import Compared, compared, in_family, interval, paired
+from eval.whole import Pair, compared_whole
 
 Floats = NDArray[np.float64]
 _ITEM = 0.3  # of the variance of an answer: how hard the item is, for every arm
+TOP = 0.8  # of the questions are answered rightly by the best
+LABELS = ("a", "b", "c", "d")
+_TRUTH = 50_000  # items of which a true macro-F1 is computed
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def told(design: Design, shifts: Sequence[float], kind: Kind, replicates: int, s
     def happens(chance: np.random.Generator) -> list[bool]:
         *others, base = map(named, arms(chance, design, shifts, kind))
         found = [one for other in others if (one := compared(other, base, clusters)) is not None]
-        detectable.append(found[0].detectable)
+        detectable.append(found[0].detectable or float("nan"))
         return [_told(found[:1]), _told(in_family(found)), _told(found)]
 
     return rate(replicates, seed, happens), float(np.mean(detectable))
@@ -147,3 +153,59 @@ def _shift_by(shift: float, difference: float, kind: Kind) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if truth(middle, kind) - truth(shift, kind) < difference else (low, middle)
     return (low + high) / 2
+
+
+def within(design: Design, count: int, tolerance: float, replicates: int, seed: int) -> tuple[float, float]:
+    """Of `count` arms one answers `tolerance` less rightly, all others TOP. In per cent, of that one: shown to be
+    within the tolerance of whatever scores best, and scoring best itself, by luck."""
+    shifts = [float(norm.ppf(TOP - tolerance)), *[float(norm.ppf(TOP))] * (count - 1)]
+    clusters = dict(zip(named(np.zeros(len(design.documents))), design.documents, strict=True))
+
+    def happens(chance: np.random.Generator) -> list[bool]:
+        scores = arms(chance, design, shifts, "right")
+        best = int(scores.mean(axis=1).argmax())
+        if best == 0:
+            return [False, True]
+        gap = paired(named(scores[0]), named(scores[best]), clusters)
+        return [gap is not None and gap.low > -tolerance, False]
+
+    shown, lucky = rate(replicates, seed, happens)
+    return shown, lucky
+
+
+def macro_f1(design: Design, shifts: Sequence[float], replicates: int, seed: int) -> tuple[float, float]:
+    """Of the difference of two arms: how often its interval holds the truth, and how often it is told, in per cent."""
+    counts = METRICS["macro_f1"].whole
+    assert counts is not None
+    large = Design(_TRUTH, 1)
+    one, other = (_answers(np.random.default_rng(0), large, [shift])[0] for shift in shifts)
+    sums = [counts.figure(counts.tally(items).sum(axis=0, keepdims=True))[0] for items in (one, other)]
+    truth = float(sums[0] - sums[1]) if shifts[0] != shifts[1] else 0.0
+
+    def happens(chance: np.random.Generator) -> list[bool]:
+        first, second = _answers(chance, design, shifts)
+        pairs: list[Pair] = list(zip(first, second, strict=True))
+        found = compared_whole(pairs, counts)
+        assert found is not None
+        return [found.difference.low <= truth <= found.difference.high, found.verdict != "tie"]
+
+    held, told = rate(replicates, seed, happens)
+    return held, told
+
+
+def _answers(chance: np.random.Generator, design: Design, shifts: Sequence[float]) -> list[list[Item]]:
+    """Rightly, or with another label by chance; half of the items want the first label."""
+    scores, documents = arms(chance, design, shifts, "right"), design.documents
+    wanted = np.where(np.arange(len(documents)) % 2, np.arange(len(documents)) // 2 % len(LABELS), 0)
+    found = []
+    for row in scores:
+        said = np.where(row > 0, wanted, (wanted + chance.integers(1, len(LABELS), len(row))) % len(LABELS))
+        found.append(
+            [
+                Item.model_construct(
+                    example=f"{place:06d}", cluster=documents[place], predicted=LABELS[label], answers=(LABELS[right],)
+                )
+                for place, (label, right) in enumerate(zip(said.tolist(), wanted.tolist(), strict=True))
+            ]
+        )
+    return found

@@ -155,7 +155,8 @@ class Maker:
 
     def item(self, arm: str, task: str, example: str, query: str, answers: tuple[str, ...]) -> dict[str, Any]:
         found = {"arm": arm, "task": task, "example": example, "query": query, "answers": answers, "cluster": example}
-        return found | {"retries": int(self.chance.random() < 0.01)}
+        timed = example in {f"{kind}-{number:03}" for kind in "ki" for number in range(8)}
+        return found | {"retries": int(self.chance.random() < 0.01), "alone": timed}
 
     def passages(self, product: str, fact: str, answer: str, found: bool) -> tuple[Shown, ...]:
         gold = f"{product}\nThe {fact} of the {product} is {answer}, from the day of delivery; keep the receipt."

@@ -40,6 +40,12 @@ class Groups:
         return float(self.sums.sum() / self.sizes.sum())
 
     @property
+    def rare(self) -> int:
+        """Of shares, how many clusters hold what is rarer: more than 0, or less than 1."""
+        apart = self.sums > 0 if self.mean < 0.5 else self.sums < self.sizes
+        return int(apart.sum())
+
+    @property
     def variance(self) -> float:
         """Of the mean (CR2). Needs two clusters."""
         residuals = self.sums - self.sizes * self.mean

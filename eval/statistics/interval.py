@@ -10,7 +10,9 @@ of clusters, percentile and studentised alike, hold the truth too seldom where f
 - Anything else, such as nats: t with the cluster-robust variance.
 
 Values that are all the same show no variance. Shares are then taken for one item a cluster, right or wrong; that is
-Wilson's interval with n = clusters. With a single cluster nothing is known: the interval is all there may be.
+Wilson's interval with n = clusters. Where SPARSE clusters or fewer hold all that is not 0, or all that is not 1, these
+say little of how alike items of a cluster are, and the interval is no narrower than that. With a single cluster nothing
+is known: the interval is all there may be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +25,7 @@ from scipy.special import stdtrit
 from eval.statistics.groups import Groups, grouped
 
 FEW = 10  # clusters, below which an interval is not to be relied on
+SPARSE = 2  # clusters that hold all that is rare, up to which their variance is not to be relied on
 _UPPER = 0.975
 
 
@@ -65,7 +68,10 @@ def interval(values: Sequence[float], clusters: Sequence[str] | None = None) -> 
         return None
     groups = grouped(values, clusters)
     if min(values) >= 0 and max(values) <= 1:
-        return _found(groups, *of_share(groups.mean, _variance(groups), groups.clusters, _freedom(groups)))
+        sparse = groups.rare <= SPARSE
+        return _found(
+            groups, *of_share(groups.mean, _variance(groups), groups.clusters, _freedom(groups), sparse=sparse)
+        )
     if groups.clusters == 1:
         return None
     reach = float(stdtrit(groups.freedom, _UPPER)) * sqrt(groups.variance)
@@ -94,15 +100,20 @@ def pairs(first: Mapping[str, float], second: Mapping[str, float], clusters: Map
     )
 
 
-def of_share(mean: float, variance: float, clusters: int, freedom: float) -> tuple[float, float]:
+def of_share(
+    mean: float, variance: float, clusters: int, freedom: float, *, sparse: bool = False
+) -> tuple[float, float]:
     """Wilson's bounds: every share m0 with (mean - m0)² <= t² c m0 (1 - m0), where c mean (1 - mean) is the variance.
 
-    c stands in the place of 1 / n; without a variance it is 1 / clusters. One cluster: 0 to 1.
+    c stands in the place of 1 / n; without a variance it is 1 / clusters, and at least that if the variance is of a
+    `sparse` few. One cluster: 0 to 1.
     """
     if clusters == 1:
         return 0.0, 1.0
     binomial = mean * (1 - mean)
     c = variance / binomial if variance > 0 and binomial > 0 else 1 / clusters
+    if sparse:
+        c = max(c, 1 / clusters)
     k = c * float(stdtrit(freedom, _UPPER)) ** 2
     middle, reach = (mean + k / 2) / (1 + k), sqrt(max(0.0, k * binomial + k * k / 4)) / (1 + k)
     return max(0.0, min(mean, middle - reach)), min(1.0, max(mean, middle + reach))

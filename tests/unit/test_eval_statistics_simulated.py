@@ -4,7 +4,7 @@ from math import sqrt
 
 import pytest
 
-from benchmarks.simulated_scores import Design, Kind, coverage, paired_coverage, powered, told
+from benchmarks.simulated_scores import Design, Kind, coverage, macro_f1, paired_coverage, powered, told, within
 
 REPLICATES = 150
 LONE, SHARED = Design(100, 1), Design(40, 5, correlation=0.5)
@@ -35,3 +35,14 @@ def test_nothing_is_seldom_told_as_something_even_among_seven(design: Design) ->
 
 def test_a_difference_as_large_as_the_detectable_one_is_told_four_times_in_five() -> None:
     assert may_be(powered(LONE, 0.0, "right", REPLICATES)["told"], 75, 85)
+
+
+def test_an_arm_that_is_just_too_far_behind_is_seldom_called_good_enough() -> None:
+    """Half of 5 %, as only one end of the interval decides; with a best that is the luckiest of seven, less."""
+    assert may_be(within(LONE, 2, 0.2, REPLICATES, seed=4)[0], 0, 2.5)
+    assert may_be(within(SHARED, 8, 0.2, REPLICATES, seed=5)[0], 0, 2.5)
+
+
+def test_differences_of_macro_f1_hold_the_truth_and_tell_nothing_of_nothing() -> None:
+    held, told_of_nothing = macro_f1(SHARED, (0.0, 0.0), REPLICATES, seed=6)
+    assert may_be(held, 93, 97) and may_be(told_of_nothing, 3, 7)
