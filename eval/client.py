@@ -160,6 +160,7 @@ class _Health(BaseModel):
     fingerprint: str
     device: str
     max_model_len: int
+    deadline: float | None = None
 
 
 class _Models(BaseModel):

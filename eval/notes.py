@@ -18,6 +18,7 @@ def notes(report: Report) -> list[str]:
         *_repeats(report),
         _latency(report),
         "Memory of the machine while it answers is not measured: it cannot be had over HTTP.",
+        *_deadline(report),
         *_price(report),
         *_abstention(report),
         *_judge(report),
@@ -109,6 +110,14 @@ def _latency(report: Report) -> str:
         f"have found the mode cold; of fewer than {ENOUGH} the p95 is the slowest. The table of costs is of all tasks "
         "together; a verdict goes by the times of its own task."
     )
+
+
+def _deadline(report: Report) -> list[str]:
+    """The service keeps its own, whatever the suite asks for."""
+    asked, server = report.header.suite.timeout, report.header.server
+    if server is None or server.deadline is None or server.deadline >= asked:
+        return []
+    return [f"Beware: the service gave a request {server.deadline:g} s at most, not the {asked:g} s of the suite."]
 
 
 def _price(report: Report) -> list[str]:

@@ -37,13 +37,15 @@ class Model(_Frozen):
 
 
 class Server(_Frozen):
-    """What the server says of itself. `note` tells how the base model was changed, e.g. dequantised."""
+    """What the server says of itself. `note` tells how the base model was changed, e.g. dequantised; `deadline` are the
+    seconds that a request gets at most."""
 
     base: str
     note: str | None
     fingerprint: str
     device: str
     max_model_len: int
+    deadline: float | None = None
     models: tuple[Model, ...] = ()
 
 

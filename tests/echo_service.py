@@ -57,7 +57,14 @@ def application(behaviour: Behaviour) -> FastAPI:
 
     @app.get("/healthz")
     async def healthz() -> dict[str, object]:
-        return {"base": "echo", "note": "made up", "fingerprint": "f", "device": "cpu", "max_model_len": 64}
+        return {
+            "base": "echo",
+            "note": "made up",
+            "fingerprint": "f",
+            "device": "cpu",
+            "max_model_len": 64,
+            "deadline": 60,
+        }
 
     @app.get("/readyz")
     async def readyz() -> Response:

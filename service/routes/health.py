@@ -16,6 +16,7 @@ class Health(BaseModel):
     fingerprint: str
     device: str
     max_model_len: int
+    deadline: float  # seconds a request may take, whatever it asks for
     running: int
 
 
@@ -53,5 +54,6 @@ def _health(parts: Parts) -> Health:
         fingerprint=parts.base.fingerprint,
         device=info.device,
         max_model_len=info.max_model_len,
+        deadline=parts.settings.deadline,
         running=parts.engine.in_flight,
     )

@@ -257,5 +257,12 @@ def test_a_report_shows_figures_costs_differences_and_examples(folder: Path, url
     assert ("every metric" in shown) == ("--wide" in form)
 
 
+@pytest.mark.parametrize(("timeout", "told"), [(120, True), (60, False)])
+def test_a_timeout_that_the_service_does_not_keep_is_told(folder: Path, url: str, timeout: int, told: bool) -> None:
+    change(folder / "suite.toml", "alone = 4", f"alone = 4\ntimeout = {timeout}")
+    shown = " ".join(run(folder, url).stdout.split())
+    assert ("the service gave a request 60 s at most, not the 120 s of the suite" in shown) == told
+
+
 def test_json_and_markdown_exclude_each_other(folder: Path) -> None:
     assert CliRunner().invoke(evaluate, ["report", str(folder), "--json", "--markdown"]).exit_code == 2

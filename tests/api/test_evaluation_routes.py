@@ -131,7 +131,7 @@ async def test_a_file_inside_the_roots_is_asked_and_a_cancelled_evaluation_is_re
     [
         ({"tolerence": 2}, 400, "tolerence", "did you mean 'tolerance'"),
         ({"arms": [{"mod": "base"}]}, 400, "arms.0.mod", "did you mean 'mode'"),
-        ({"arms": [{"label": "x"}]}, 400, "arms.0", "give an arm either a mode, or an endpoint"),
+        ({"arms": [{"label": "x"}]}, 400, "arms.0", "give an arm either a mode"),
         ({"arms": [{"mode": "rag+rag"}]}, 400, "arms.0.mode", "rag"),
         ({"arms": []}, 400, "arms", "at least 1"),
         ({"tasks": []}, 400, "tasks", "at least 1"),

@@ -7,6 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from adapters.manifest import RECORD_FILE
 from adapters.recipe import METHODS, RATES
 from ragtune.audit import AuditLog
 from ragtune.errors import InvalidRequest, RagtuneError, RefusedArtifact, UnknownName
@@ -51,7 +52,8 @@ def test_an_alias_points_to_what_was_published_and_the_job_says_so(folder: Path)
     assert done.exit_code == 0, done.output
     published = json.loads(done.stdout)
     assert (published["version"], published["aliases"]) == ("short@1", ["prod"])
-    assert published["training"]["recipe"]["train"] == [str(folder / "train.jsonl")]
+    record = folder / "home" / "store" / "adapter" / "short" / "1" / RECORD_FILE
+    assert json.loads(record.read_text())["recipe"]["train"] == [str(folder / "train.jsonl")]
     (job,) = jobs(folder).newest(9)
     assert (job.kind, job.resource, job.state) == ("training", "adapter:short", "succeeded")
     assert job.result == {"version": "short@1", "alias": "short@prod"}
