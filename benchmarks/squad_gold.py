@@ -22,9 +22,10 @@ name = "reader"
 method = "lora"
 train = "train.jsonl"
 validation_share = 0  # all 480
+epochs = 2
 batch_size = 4
 batch_tokens = 1200
-learning_rate = 5e-4
+learning_rate = 1e-3
 forgetting = false
 seed = {SEED}
 
