@@ -103,6 +103,7 @@ def test_from_files_and_a_budget_to_a_verdict(work: Path, capfd: pytest.CaptureF
     assert "Take facts-lora+rag." in capfd.readouterr().out
 
 
+@pytest.mark.slow  # many processes
 def test_the_suite_it_leaves_can_be_run_again(work: Path) -> None:
     run_of(work).run()
     suite = read_suite(work / "out" / "suite.toml")
@@ -112,6 +113,7 @@ def test_the_suite_it_leaves_can_be_run_again(work: Path) -> None:
     assert any(arm.instruction for arm in suite.arms)
 
 
+@pytest.mark.slow  # many processes
 def test_adapters_are_trained_on_passages_only_where_the_index_answers(work: Path) -> None:
     run_of(work).run()
     recipe = tomllib.loads((work / "out" / "recipes" / "facts-lora.toml").read_text())
@@ -123,12 +125,14 @@ def test_adapters_are_trained_on_passages_only_where_the_index_answers(work: Pat
     assert "index" not in tomllib.loads((work / "out" / "recipes" / "facts-lora.toml").read_text())
 
 
+@pytest.mark.slow  # many processes
 def test_two_learning_rates_are_tried_where_the_budget_allows(work: Path) -> None:
     run_of(work).run()
     line = next(line for line in (work / "out" / "asked").read_text().splitlines() if line.startswith("train"))
     assert line.endswith("--search 0.0005,0.002")
 
 
+@pytest.mark.slow  # many processes
 def test_a_second_run_does_nothing_again(work: Path) -> None:
     first = run_of(work).run()
     asked(work)
@@ -137,6 +141,7 @@ def test_a_second_run_does_nothing_again(work: Path) -> None:
     assert (second.plan, second.best, second.evaluation) == (first.plan, first.best, first.evaluation)
 
 
+@pytest.mark.slow  # many processes
 def test_a_technique_that_fails_is_recorded_and_the_rest_goes_on(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
     outcome = run_of(work, techniques=("lora", "soft-prompt"), FAILS="facts-lora", CHOSEN="facts=rag").run()
     assert [left.what for left in outcome.failed] == ["facts-lora: a LoRA on all linear layers"]
@@ -151,6 +156,7 @@ def test_a_technique_that_fails_is_recorded_and_the_rest_goes_on(work: Path, cap
     assert asked(work) == ["facts-lora", "serve --port", "eval run", "eval report"]
 
 
+@pytest.mark.slow  # many processes
 def test_what_no_longer_fits_is_left_out_and_said(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = run_of(work)
     run.place.files.lay_out(run.tasks)
@@ -166,6 +172,7 @@ def test_what_no_longer_fits_is_left_out_and_said(work: Path, capfd: pytest.Capt
     assert "left out: facts-lora would take" in capfd.readouterr().err
 
 
+@pytest.mark.slow  # many processes
 def test_a_budget_too_short_for_anything_is_told_before_any_training(work: Path) -> None:
     with pytest.raises(InvalidRequest, match="the budget is too short"):
         run_of(work, budget=20).run()
@@ -188,6 +195,7 @@ def test_what_the_evaluator_would_refuse_is_refused_before_anything_is_done(
     assert "did you mean 'exact_match'" in capfd.readouterr().err
 
 
+@pytest.mark.slow  # many processes
 def test_leaks_are_gone_on_with_where_that_is_wanted(work: Path) -> None:
     with (work / "heldout.jsonl").open("a") as file:
         file.write(json.dumps({"id": "l", "task": "facts", "query": "TRAIN 3?", "answers": ["3 months"]}) + "\n")
@@ -196,6 +204,7 @@ def test_leaks_are_gone_on_with_where_that_is_wanted(work: Path) -> None:
     assert all("--allow-leaks" in line for line in lines) and len(lines) == 2
 
 
+@pytest.mark.slow  # many processes
 def test_what_failed_is_asked_again_where_that_is_wanted(work: Path) -> None:
     run_of(work).run()
     asked(work)
@@ -204,6 +213,7 @@ def test_what_failed_is_asked_again_where_that_is_wanted(work: Path) -> None:
     assert [line.split()[0] for line in lines] == ["serve", "eval", "eval"] and "--retry-failed" in lines[1]
 
 
+@pytest.mark.slow  # many processes
 def test_a_report_that_is_gone_is_made_again(work: Path) -> None:
     first = run_of(work).run()
     (work / "out" / "report.json").unlink()
@@ -212,6 +222,7 @@ def test_a_report_that_is_gone_is_made_again(work: Path) -> None:
     assert asked(work) == ["serve --port", "eval run", "eval report"]
 
 
+@pytest.mark.slow  # many processes
 def test_where_retrieval_serves_no_arm_is_given_the_text_that_holds_the_answer(
     work: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +243,7 @@ def test_where_retrieval_serves_no_arm_is_given_the_text_that_holds_the_answer(
     assert asked(work) == []
 
 
+@pytest.mark.slow  # many processes
 def test_an_evaluation_that_failed_goes_on_with_the_same_suite(work: Path) -> None:
     run = run_of(work)
     run.run()
@@ -245,6 +257,7 @@ def test_an_evaluation_that_failed_goes_on_with_the_same_suite(work: Path) -> No
     assert (work / "out" / "evaluation" / "run.jsonl.partial").exists()
 
 
+@pytest.mark.slow  # many processes
 def test_best_is_set_if_wanted_and_otherwise_only_shown(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = run_of(work)
     outcome = run.run()

@@ -68,6 +68,7 @@ def test_the_first_run_does_everything_with_ragtunes_own_commands_and_shows_it(
     assert len(document["stages"]) == 12
 
 
+@pytest.mark.slow  # many processes
 def test_every_technique_is_asked_on_both_tasks_and_the_suite_is_one_the_evaluator_takes(folder: Path) -> None:
     demo(folder).run()
     suite = read_suite(folder / "suite.toml")
@@ -80,6 +81,7 @@ def test_every_technique_is_asked_on_both_tasks_and_the_suite_is_one_the_evaluat
     assert {arm.context for arm in suite.arms} == {"retrieved", "none", "gold", "gold+distractors", "wrong"}
 
 
+@pytest.mark.slow  # many processes
 def test_the_second_run_does_nothing_again_and_shows_the_same(folder: Path) -> None:
     first = demo(folder).run()
     asked(folder)
@@ -92,6 +94,7 @@ def test_the_second_run_does_nothing_again_and_shows_the_same(folder: Path) -> N
     }
 
 
+@pytest.mark.slow  # many processes
 def test_an_adapter_that_is_gone_is_trained_again_and_everything_asked_again(folder: Path) -> None:
     demo(folder).run()
     Versions(folder / "home", Database(folder / "home" / "ragtune.db"), "adapter", Anything).delete("extraction-lora")
@@ -101,6 +104,7 @@ def test_an_adapter_that_is_gone_is_trained_again_and_everything_asked_again(fol
     assert "extraction-lora@2" in [done.result for done in outcome.stages.values()]
 
 
+@pytest.mark.slow  # many processes
 def test_another_setting_of_the_users_makes_it_all_anew(folder: Path) -> None:
     demo(folder).run()
     asked(folder)
@@ -108,6 +112,7 @@ def test_another_setting_of_the_users_makes_it_all_anew(folder: Path) -> None:
     assert set(ADAPTERS) <= set(asked(folder))
 
 
+@pytest.mark.slow  # many processes
 def test_starting_over_deletes_a_demo_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     demo(folder).start_over()  # there is nothing yet
     folder.mkdir()
