@@ -1,10 +1,12 @@
 """What is written down of a training: how it came about, and its bill."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
+from pathlib import Path
 
 import torch
 from pydantic import JsonValue
@@ -17,6 +19,7 @@ from adapters.meter import Spent, machine
 from adapters.recipe import Recipe
 from ragtune.prompt import rendering_hash
 
+_SENT = re.compile(r"sent-[0-9a-f]{64}\.jsonl")  # examples that came over HTTP
 _LIBRARIES = ("ragtune", "torch", "transformers", "tokenizers", "peft", "safetensors")
 
 
@@ -63,9 +66,16 @@ def record_of(written: Mapping[str, JsonValue], made: Material, done: Done, spen
 
 def _paths(written: Mapping[str, JsonValue], recipe: Recipe) -> dict[str, JsonValue]:
     """Where the data that the recipe names was, for whoever looks for it later and from elsewhere."""
-    found: dict[str, JsonValue] = {"train": [str(path) for path in recipe.train]}
-    found |= {"heldout": [str(path) for path in recipe.heldout], "validation": str(recipe.validation)}
+    found: dict[str, JsonValue] = {"train": [_place(path) for path in recipe.train]}
+    found |= {"heldout": [_place(path) for path in recipe.heldout]}
+    if recipe.validation is not None:
+        found["validation"] = _place(recipe.validation)
     return {name: paths for name, paths in found.items() if name in written}
+
+
+def _place(path: Path) -> str:
+    """Of examples that were sent along the name alone: who reads the record knows no folder of the home."""
+    return path.name if _SENT.fullmatch(path.name) else str(path)
 
 
 def _bill(made: Material, done: Done, spent: Spent) -> Bill:
