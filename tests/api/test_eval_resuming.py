@@ -142,6 +142,7 @@ def test_failed_items_are_asked_again_only_if_that_is_wanted(folder: Path, url: 
     assert requests(behaviour).total() == 4 and not any(item.error for item in read_run(folder / "out").items)
 
 
+@pytest.mark.slow  # a process for each
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [

@@ -126,6 +126,7 @@ async def test_a_file_inside_the_roots_is_asked_and_a_cancelled_evaluation_is_re
     assert parts.jobs.get(resumed.json()["id"]).spec == parts.jobs.get(name).spec  # in the same folder
 
 
+@pytest.mark.slow  # a process for each
 @pytest.mark.parametrize(
     ("changed", "status", "param", "told"),
     [
