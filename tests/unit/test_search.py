@@ -203,7 +203,8 @@ def test_a_search_in_named_documents_ranks_as_if_there_were_no_others(
         assert {passage.id for passage in found} <= {passage.id for passage in wanted}
         assert len(found) == min(top_k, len(wanted))
         if method != "hybrid":  # fused ranks count only those that are looked at
-            assert ids(found) == ids(wanted)[:top_k]
+            scores = [passage.score for passage in wanted][:top_k]  # equal ones may change places in the last bits
+            assert [passage.score for passage in found] == pytest.approx(scores, abs=1e-6)
 
 
 @every_method
