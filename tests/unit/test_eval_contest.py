@@ -10,39 +10,16 @@ from eval.html.scatter import scatter
 from eval.ladder import controls, formats
 from eval.notes import notes
 from eval.report import report
-from eval.runfile import Alone, Header, Item, Reply, Run, Trained
+from eval.runfile import Alone, Header, Item, Run, Trained
 from eval.sample import Samples
 from eval.suite import Suite
 from eval.telling import telling
-from ragtune.wire import Timings, Usage
+from tests.made_item import item
 
 
 def suite(arms: list[dict[str, Any]], metrics: tuple[str, ...] = ("containment",), **fields: Any) -> Suite:
     tasks = [{"name": name, "examples": "a.jsonl", "metrics": metrics} for name in fields.pop("tasks", ["k"])]
     return Suite.model_validate({"name": "s", "tasks": tasks, "arms": arms} | fields)
-
-
-def item(arm: str, number: int, score: float | None, total_ms: float = 10, **fields: Any) -> Item:
-    reply = Reply(
-        id="g",
-        text=f"{arm} {score}",
-        finish_reason="stop",
-        resolved_mode="base",
-        versions={},
-        usage=Usage(prompt_tokens=10, completion_tokens=2),
-        timings=Timings(first_token_ms=total_ms / 2, total_ms=total_ms),
-    )
-    known: dict[str, Any] = {
-        "arm": arm,
-        "task": "k",
-        "example": f"e{number:03}",
-        "query": "q",
-        "answers": ("x",),
-        "reply": None if score is None else reply,
-        "error": "failed" if score is None else None,
-        "scores": {} if score is None else {"containment": score},
-    }
-    return Item(**known | fields)
 
 
 def run_of(made: Suite, items: list[Item], **fields: Any) -> Run:

@@ -8,39 +8,16 @@ from eval.gates import gates
 from eval.ladder import formats, ladders
 from eval.notes import notes
 from eval.report import report
-from eval.runfile import Header, Item, Reply, Run, Trained
+from eval.runfile import Header, Item, Run, Trained
 from eval.sample import Samples
 from eval.sentences import format_words, ladder_words
 from eval.suite import Gate, Suite
-from ragtune.wire import Timings, Usage
+from tests.made_item import item
 
 
 def suite(arms: list[dict[str, Any]], **fields: Any) -> Suite:
     task = {"name": "k", "examples": "a.jsonl", "metrics": ["containment"]}
     return Suite.model_validate({"name": "s", "tasks": [task], "arms": arms} | fields)
-
-
-def item(arm: str, number: int, score: float | None, **fields: Any) -> Item:
-    reply = Reply(
-        id="g",
-        text="t",
-        finish_reason="stop",
-        resolved_mode="base",
-        versions={},
-        usage=Usage(prompt_tokens=10, completion_tokens=2),
-        timings=Timings(first_token_ms=5, total_ms=10),
-    )
-    known: dict[str, Any] = {
-        "arm": arm,
-        "task": "k",
-        "example": f"e{number:03}",
-        "query": "q",
-        "answers": ("x",),
-        "reply": None if score is None else reply,
-        "error": "failed" if score is None else None,
-        "scores": {} if score is None else {"containment": score},
-    }
-    return Item(**known | fields)
 
 
 LADDER = [
