@@ -12,7 +12,6 @@ from eval.sample import Sample
 from eval.suite import Arm, Suite
 
 ENOUGH = 20  # requests, from which on one in twenty is more than the slowest one
-_WARM = 3  # requests alone, from which on the first one, which may have found everything cold, is left out
 _SECONDS_AN_HOUR = 3600
 
 
@@ -127,18 +126,9 @@ def once(header: Header, arm: Arm) -> Once:
     return Once(trained=header.trained.get(arm.name), indexed=header.indexed.get(arm.name), outside=arm.outside)
 
 
-def warm(alone: Sequence[Alone]) -> Sequence[Alone]:
-    """The times of an arm over all its tasks, in the order asked, without the first where enough are left."""
-    return alone[1:] if len(alone) >= _WARM else alone
-
-
-def alone_on(sample: Sample, pooled: Sequence[Alone]) -> list[Alone]:
-    """The times of the requests in `sample` that had the service to themselves in this run; the arm's very first, the
-    first of `pooled`, is left out where enough are left."""
-    found = [
-        Alone(first_token_ms=reply.timings.first_token_ms, total_ms=reply.timings.total_ms) for reply in sample.alone
-    ]
-    return [each for each in found if each not in pooled[:1]] if len(found) >= _WARM else found
+def alone_on(sample: Sample) -> list[Alone]:
+    """The times of the requests in `sample` that had the service to themselves in this run."""
+    return [Alone(first_token_ms=reply.timings.first_token_ms, total_ms=reply.timings.total_ms) for reply in sample.alone]
 
 
 def latency(times: Sequence[float]) -> Latency | None:

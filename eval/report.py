@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.agreement import Judged, agreements
 from eval.contest import Contest, contest
-from eval.costs import Cost, Once, alone_on, cost, once, warm
+from eval.costs import Cost, Once, alone_on, cost, once
 from eval.differences import Difference, asked, gaps
 from eval.effort import Audit, Effort, audit, effort
 from eval.gates import GateResult, gates
@@ -105,7 +105,7 @@ def report(run: Run) -> Report:
 def _spent(header: Header, arm: Arm, task: Task, samples: Samples) -> Cost:
     """What the answers of an arm to a task took."""
     whole = samples.whole(arm.name, task.name)
-    return cost(header.suite, arm, whole, alone_on(whole, header.alone.get(arm.name, ())))
+    return cost(header.suite, arm, whole, alone_on(whole))
 
 
 def _arm(
@@ -127,7 +127,7 @@ def _arm(
             for on in contests
             if on.task in header.suite.asked(arm)
         },
-        cost=cost(header.suite, arm, whole, warm(header.alone.get(arm.name, ()))),
+        cost=cost(header.suite, arm, whole, header.alone.get(arm.name, ())),
         once=paid,
         training_seconds=paid.training_seconds,
         versions=_versions(whole.replies),

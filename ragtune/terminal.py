@@ -1,6 +1,6 @@
 """What people see in a terminal: progress and words on stderr, results on stdout, JSON when a script reads.
 
-Progress bars draw only on a terminal; in a log they become one line at the start and one at the end, never silence.
+Progress bars draw only on a terminal; in a log they become one line at the start, one a minute and one at the end.
 Text that others wrote (a file's name, a path of the audit log, an answer) cannot move the cursor or change what stands
 above it: signs that are not to be seen are shown as escapes.
 """
@@ -8,10 +8,11 @@ above it: signs that are not to be seen are shown as escapes.
 import getpass
 import json
 import sys
+import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -29,6 +30,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 _UNLIMITED = 10_000  # columns
+_BETWEEN_LINES = 60.0  # seconds, of a log
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode's categories
 _HARMLESS = frozenset("\n\t\u200c\u200d")  # the last two join letters, and parts of emoji
 
@@ -65,10 +67,12 @@ class Task:
 
     _progress: Progress
     _id: TaskID
+    _said: float = field(default_factory=time.monotonic)
 
     def advance(self, steps: int = 1) -> None:
         """Move by `steps`."""
         self._progress.advance(self._id, steps)
+        self._log()
 
     def describe(self, detail: str) -> None:
         """Show `detail` (a loss, a rate) behind the bar."""
@@ -81,6 +85,17 @@ class Task:
     def stage(self, description: str, done: int, total: int) -> None:
         """What it is at now, and how far; a total of 0 is one that nobody knows."""
         self._progress.update(self._id, description=description, completed=done, total=total or None)
+        self._log()
+
+    def _log(self) -> None:
+        """How far it is, where no bar is drawn and the last line is a while ago."""
+        if notes.is_terminal or time.monotonic() - self._said < _BETWEEN_LINES:
+            return
+        self._said = time.monotonic()
+        task = self._progress.tasks[0]
+        of = "" if task.total is None else f" of {task.total:g}"
+        detail = f" ({task.fields['detail']})" if task.fields["detail"] else ""
+        say(f"{task.description}: {task.completed:g}{of} after {task.elapsed or 0:.0f} s{detail}")
 
 
 @contextmanager

@@ -82,6 +82,18 @@ def test_progress_outside_a_terminal_is_a_line_before_and_a_line_after(capsys: C
     assert capsys.readouterr().err.startswith("embedding: 3 done in 0.")
 
 
+def test_progress_outside_a_terminal_tells_how_far_it_is_once_a_minute(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragtune.terminal._BETWEEN_LINES", 0.0)
+    with progress("asking", total=9) as bar:
+        bar.describe("rag")
+        bar.advance()
+        bar.advance(3)
+    told = capsys.readouterr().err.splitlines()[1:-1]
+    assert told == ["asking: 1 of 9 after 0 s (rag)", "asking: 4 of 9 after 0 s (rag)"]
+
+
 def test_progress_without_steps_counts_none(capsys: Captured) -> None:
     with progress("building", None) as bar:
         bar.stage("loading the embedding model", 0, 0)
