@@ -1,6 +1,6 @@
 """Facts that the base model cannot know, by retrieval, by heart, and by both: TOFU's invented authors.
 
-All 200 authors are documents. 16 of them are asked about, in other words than trained: one LoRA learned their questions
+All 200 authors are documents. Ten of them are asked about, in other words than trained: a LoRA learned their questions
 and answers by heart (closed-book), another learned to answer from retrieved passages, on questions about other authors.
 Besides: how much is retrieved (`top_k` 1 to 8), controls of context, and, for a few questions, the right answer among
 five wrong ones by log-likelihood.
@@ -20,7 +20,7 @@ from typing import Any
 from ragtune.commands import Commands
 from ragtune.examples import Example
 
-SEED, AUTHORS, ASKED, READ = 5, 16, 128, 128
+SEED, AUTHORS, ASKED, FEWER, READ = 5, 10, 96, 48, 96
 SET = {"RAGTUNE_PASSAGE_TOKENS": "1200", "RAGTUNE_TOP_K": "2", "RAGTUNE_ADAPTER_MEMORY": str(1 << 30)}
 LORA = 'method = "lora"\nlearning_rate = 5e-4\nbatch_size = 4\nvalidation_share = 0\nforgetting = false\n'
 LORA += "[lora]\nrank = 16\nalpha = 32\n"
@@ -102,7 +102,7 @@ def fact_example(fact: dict[str, Any]) -> Example:
 
 
 def suite() -> str:
-    """Every arm on the questions, three of them on the choices."""
+    """Every arm on the questions, the controls and other depths of retrieval on fewer; three arms on the choices."""
     text = 'name = "TOFU, facts in other words"\nconcurrency = 48\nalone = 4\ntimeout = 900\nhourly_rate = 0.1\n'
     text += (
         '[[tasks]]\nname = "facts"\nexamples = "heldout.jsonl"\nmetrics = ["rouge_l", "token_f1"]\nmax_tokens = 48\n'
@@ -114,6 +114,7 @@ def suite() -> str:
         tasks = ["facts", "choices"] if arm["mode"] in CHOOSING and "label" not in arm else ["facts"]
         text += "[[arms]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in arm.items())
         text += f"tasks = {json.dumps(tasks)}\n"
+        text += f"limits = {{ facts = {FEWER} }}\n" if "label" in arm else ""
     return text + "".join(
         f'[[comparisons]]\ntask = "facts"\nmetric = "rouge_l"\narm = "{arm}"\nover = "{over}"\n'
         for arm, over in COMPARISONS
@@ -136,7 +137,8 @@ def main() -> None:
     for name in RECIPES:
         commands.run("train", str(folder / f"{name}.toml"))
     with commands.serve(folder / "server.log"):
-        commands.run("eval", "run", str(folder / "suite.toml"), "--out", str(folder / "run"), "--wide")
+        asking = ("eval", "run", str(folder / "suite.toml"), "--out", str(folder / "run"), "--wide")
+        commands.run(*asking, "--allow-leaks")  # what was learned by heart is asked in other words: as meant
     commands.run("eval", "report", str(folder / "run"), "--json", results=folder / "report.json")
     report = json.loads((folder / "report.json").read_text())["report"]
     scores = {arm["name"]: {task: found["scores"] for task, found in arm["tasks"].items()} for arm in report["arms"]}
