@@ -128,7 +128,8 @@ def once(header: Header, arm: Arm) -> Once:
 
 def alone_on(sample: Sample) -> list[Alone]:
     """The times of the requests in `sample` that had the service to themselves in this run."""
-    return [Alone(first_token_ms=reply.timings.first_token_ms, total_ms=reply.timings.total_ms) for reply in sample.alone]
+    found = (reply.timings for reply in sample.alone)
+    return [Alone(first_token_ms=timings.first_token_ms, total_ms=timings.total_ms) for timings in found]
 
 
 def latency(times: Sequence[float]) -> Latency | None:

@@ -32,8 +32,9 @@ class TaskResult(_Frozen):
     candidate on the primary metric, or not told apart from the best. `abstained` is on answerable items, where it is
     wrong; `gave_answer` is the share of all items, unanswerable ones included, on which it did not abstain, and
     `wrong_when_answered` is over these; all three are None if the task has no unanswerable ones. `scored` have a score
-    by the primary metric, `unscored` an answer and no score; these, `answered` and `failed` are of no slice, every
-    repeat counted. `split` is the variance of the primary metric, where there are repeats.
+    by the primary metric, `unscored` an answer and no score. An `unparsable` answer counts as wrong; `where_parsable`
+    is the score by the primary metric without those, None where there are none. These, `answered` and `failed` are of
+    no slice, every repeat counted. `split` is the variance of the primary metric, where there are repeats.
     """
 
     scores: dict[str, Interval]
@@ -48,6 +49,7 @@ class TaskResult(_Frozen):
     answered: int
     failed: int
     unparsable: int
+    where_parsable: Interval | None
     unscored: int
     cut_off: int
     split: Split | None
@@ -85,6 +87,7 @@ def task_result(suite: Suite, task: Task, arm: Arm, samples: Samples, cost: Cost
         answered=len(replies),
         failed=main.failed,
         unparsable=sum(item.unparsable for item in main.items),
+        where_parsable=_where_parsable(main, task.headline),
         unscored=_unscored(main, task.headline),
         cut_off=sum(reply.finish_reason == "length" for reply in replies),
         split=split(main.repeats(task.headline)) if len(suite.seeds) > 1 and main.repeats(task.headline) else None,
@@ -100,6 +103,10 @@ def is_candidate(arm: Arm, task: Task) -> bool:
 def _slice(task: Task, name: str, sample: Sample) -> SliceResult:
     metric = "abstention" if name == UNANSWERABLE else task.headline
     return SliceResult(metric=metric, score=sample.score(metric), failed=sample.failed)
+
+
+def _where_parsable(sample: Sample, metric: str) -> Interval | None:
+    return sample.parsable.score(metric) if any(item.unparsable for item in sample.items) else None
 
 
 def _unscored(sample: Sample, metric: str) -> int:

@@ -65,6 +65,11 @@ class Sample:
             return None
         return f"it has a score of {scored or 'none'} of its {asked} questions, and {100 * ENOUGH:g} % are needed"
 
+    @property
+    def parsable(self) -> "Sample":
+        """The items but those whose answer could not be read."""
+        return Sample(tuple(item for item in self.items if not item.unparsable))
+
     def of(self, examples: Collection[str]) -> "Sample":
         """The items of these examples."""
         return Sample(tuple(item for item in self.items if item.example in examples))

@@ -46,6 +46,8 @@ def quality(report: Report, task: Task) -> Table:
         columns.append(_of_task(arms, task, wrong, _wrong))
     if any(result.gold_retrieved for result in found):
         columns.append(_of_task(arms, task, ("gold", "retrieved"), lambda result: Cell(percent(result.gold_retrieved))))
+    if any(result.where_parsable for result in found):
+        columns.append(_of_task(arms, task, ("where", "parsable"), _where_parsable(task.headline)))
     counts: list[tuple[tuple[str, ...], Callable[[TaskResult], int]]] = [
         (("items",), lambda result: result.answered),
         (("cut", "off"), lambda result: result.cut_off),
@@ -161,6 +163,10 @@ def _metric(name: str, n: int | None = None) -> Callable[[TaskResult], Cell]:
         return Cell(shown.text, f"{shown.aside} n = {found.n}", shown.strong)
 
     return cell
+
+
+def _where_parsable(metric: str) -> Callable[[TaskResult], Cell]:
+    return lambda result: _score(metric, result.where_parsable)
 
 
 def _of_slice(name: str) -> Callable[[TaskResult], Cell]:

@@ -126,6 +126,15 @@ def test_unparsable_and_cut_off_answers_are_counted_apart_from_failures(made: Re
     assert (base.unparsable, base.failed, base.scores["field_f1"].n, base.cut_off) == (2, 0, 50, 1)
 
 
+def test_the_score_of_what_could_be_read_stands_beside_that_of_all(made: Report) -> None:
+    base = made.arms[0].tasks["extraction"]
+    assert base.where_parsable is not None and base.where_parsable.n == 48
+    assert base.where_parsable.mean == pytest.approx(base.scores["field_f1"].mean * 50 / 48)
+    assert made.arms[0].tasks["knowledge"].where_parsable is None
+    columns = {" ".join(column.heading) for column in quality(made, made.header.suite.tasks[1]).columns}
+    assert "where parsable" in columns
+
+
 def test_retrieval_is_told_only_of_arms_that_retrieve(made: Report) -> None:
     base, rag, *_ = made.arms
     found = rag.tasks["knowledge"].gold_retrieved
