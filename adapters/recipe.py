@@ -187,7 +187,7 @@ class Recipe(_Section):
     evaluations: int = Field(
         default=4, ge=1, le=10_000, description="how often the validation loss is looked at, evenly"
     )
-    patience: int = Field(default=3, ge=1, description="looks without a better validation loss that end the training")
+    patience: int = Field(default=2, ge=1, description="looks without a better validation loss that end the training")
     forgetting: bool = Field(default=True, description="whether to measure what the training did to the rest")
     checkpoint_every: int = Field(default=50, ge=1, description="steps between two states to resume from")
 

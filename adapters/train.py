@@ -1,6 +1,7 @@
 """Training from a recipe to a published adapter, readable from top to bottom."""
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,10 +127,12 @@ def _learn(made: Material, run: RunFolder, wishes: Wishes, meter: Meter, watch: 
     trainee.save(run.folder)
     answered = check_saved(trainee, run.folder, data.train, made.pad, made.tokenizer.eos_ids)
     model = trainee.files.plain(run.folder) if trainee.files.quantised else trainee.model
+    measuring = time.monotonic()
     done = Done(
         learned=learned,
         searched=searched,
         search_seconds=run.search_seconds,
+        measuring_seconds=0.0,
         peak_memory=peak,
         artifact_bytes=_artifact_bytes(trainee, run.folder),
         trainable=trainee.trainable,
@@ -140,7 +143,8 @@ def _learn(made: Material, run: RunFolder, wishes: Wishes, meter: Meter, watch: 
     )
     saved = _Saved(trainee.files, answered)
     del trainee, model  # the next ones need the room
-    return replace(done, alone=_alone(made, learned, watch)) if wishes.interference else done, saved
+    alone = _alone(made, learned, watch) if wishes.interference else {}
+    return replace(done, alone=alone, measuring_seconds=time.monotonic() - measuring), saved
 
 
 def _search(

@@ -92,12 +92,14 @@ def prepare(
         return render_each(examples, choice, template, tokenizer, recipe.max_tokens, source, watch)
 
     made = rendered(files.train, "train")
-    train = _of(made, files.train)
+    train, told = _of(made, files.train), list(files.told)
     if files.validation is None:
         aside, train = _kept_aside(train, recipe)
         made_aside, validation, compared = Rendered(), _items(made, aside), aside
     else:
         aside, _ = stratified(files.validation, recipe.validation_limit, recipe.seed)
+        if (there := len(files.validation)) > len(aside):
+            told.append(f"of {there:,} validation examples {len(aside)} are looked at; validation_limit takes more")
         made_aside = rendered(aside, "validation")
         validation, compared = tuple(made_aside.items), files.validation
     items = _items(made, train)
@@ -108,7 +110,11 @@ def prepare(
         duplicates=find_duplicates({"train": train, "validation": compared, "held-out": files.heldout}),
         rendered=made,
         rendered_validation=made_aside,
-        notes=(*files.told, *_unused_contexts(files.train, knowledge), *_unwatched(items, validation, recipe)),
+        notes=(
+            *told,
+            *_unused_contexts(files.train, knowledge),
+            *_unwatched(items, validation, recipe),
+        ),
     )
 
 

@@ -30,6 +30,7 @@ class Done:
     learned: Learned
     searched: tuple[SearchedRate, ...]
     search_seconds: float
+    measuring_seconds: float
     peak_memory: int
     artifact_bytes: int
     trainable: int
@@ -83,6 +84,7 @@ def _bill(made: Material, done: Done, spent: Spent) -> Bill:
     return Bill(
         wall_seconds=round(spent.wall_seconds, 2),
         search_seconds=round(done.search_seconds, 2),
+        measuring_seconds=round(done.measuring_seconds, 2),
         cpu_seconds=round(spent.cpu_seconds, 2),
         gpu_seconds=spent.gpu_seconds,
         peak_memory=done.peak_memory,

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, Field
 
-from eval.runfile import Reply, Shown
-from ragtune.wire import Answer, CitedPassage, FinishReason, Timings, Usage
+from eval.runfile import Reply, Shown, Used
+from ragtune.wire import Answer, CitedPassage, FinishReason, Timings
 
 
 def reply_of(answer: Answer) -> Reply:
@@ -15,7 +15,7 @@ def reply_of(answer: Answer) -> Reply:
         resolved_mode=answer.resolved_mode,
         versions=answer.versions,
         passages=shown(answer.passages),
-        usage=answer.usage,
+        usage=Used(**answer.usage.model_dump()),
         timings=answer.timings,
     )
 
@@ -62,7 +62,7 @@ class ChatAnswer(BaseModel):
 
     def reply(self) -> Reply:
         """As one of /v1/query."""
-        usage = Usage(
+        usage = Used(
             prompt_tokens=self.usage.prompt_tokens,
             completion_tokens=self.usage.completion_tokens,
             cached_tokens=self.usage.prompt_tokens_details.cached_tokens,

@@ -43,7 +43,8 @@ async def indexed(service: Service, mode: Mode) -> Indexed | None:
     index = await service.get(f"/v1/indexes/{mode.index}", _Index)
     return Indexed(
         version=index.version,
-        seconds=index.manifest.seconds,
+        seconds=index.manifest.paid_seconds,
+        update_seconds=index.manifest.seconds,
         passages=index.manifest.passages,
         bytes=index.manifest.bytes,
     )
@@ -55,10 +56,16 @@ class _SearchedRate(BaseModel):
 
 class _Bill(BaseModel):
     wall_seconds: float
+    measuring_seconds: float = 0.0
     peak_memory: int | None = None
     artifact_bytes: int | None = None
     price: float | None = None
     searched: tuple[_SearchedRate, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Of the time: what made the adapter, and did not only measure it."""
+        return 1 - min(1.0, self.measuring_seconds / self.wall_seconds) if self.wall_seconds else 1.0
 
 
 class _Training(BaseModel):
@@ -80,6 +87,7 @@ class _Adapter(BaseModel):
 
 
 class _IndexManifest(BaseModel):
+    paid_seconds: float | None = None
     seconds: float | None = None
     passages: int | None = None
     bytes: int | None = None
@@ -97,10 +105,10 @@ def _bill(adapter: _Adapter) -> Trained:
         return Trained(artifact_bytes=size)
     bill = training.bill
     return Trained(
-        seconds=bill.wall_seconds if bill else training.seconds,
+        seconds=bill.wall_seconds * bill.share if bill else training.seconds,
         peak_memory=bill.peak_memory if bill else None,
         artifact_bytes=bill.artifact_bytes if bill else size,
-        price=bill.price if bill else None,
+        price=bill.price * bill.share if bill and bill.price is not None else None,
         steps=training.steps,
         rates=max(1, len(bill.searched)) if bill else None,
         examples=training.examples,

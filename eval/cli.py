@@ -99,7 +99,7 @@ def run(
               ragtune eval run suite.toml --out runs/handbook --serve
 
     One that was ended (Ctrl-C, a crash, a service that went away) goes on where it was when it is started again with
-    the same --out; no question is asked twice.
+    the same --out. No question is asked twice, but those that were on their way when it ended.
     """
     if serve and url is not None:
         raise click.UsageError("--serve starts a service on the home; leave out --url, or --serve")

@@ -56,8 +56,8 @@ class Once(_Frozen):
     """What an arm costs before its first query. Seconds, bytes.
 
     `trained` and `indexed` are None for an arm that has no adapter, or no index. `update_seconds` is what a change of
-    the knowledge costs again: the index build where there is one, else the training; None where it is not recorded. Of
-    an `outside` arm nothing is known.
+    the knowledge costs again: the last build of the index where there is one, else the training; None where it is not
+    recorded. Of an `outside` arm nothing is known.
     """
 
     trained: Trained | None
@@ -92,7 +92,7 @@ class Once(_Frozen):
     @property
     def update_seconds(self) -> float | None:
         """What a change of the knowledge costs."""
-        return self.indexed.seconds if self.indexed else self.training_seconds
+        return self.indexed.update_seconds if self.indexed else self.training_seconds
 
     @property
     def _nothing(self) -> int | None:
@@ -112,7 +112,7 @@ def cost(suite: Suite, arm: Arm, sample: Sample, alone: Sequence[Alone]) -> Cost
         first_loaded=latency([reply.timings.first_token_ms for reply in sample.loaded]),
         whole_loaded=latency([reply.timings.total_ms for reply in sample.loaded]),
         prompt_tokens=prompt,
-        cached_tokens=_mean(usage.cached_tokens for usage in usages),
+        cached_tokens=_mean(usage.cached_tokens for usage in usages if usage.cached_tokens is not None),
         completion_tokens=completion,
         passages=_passages(sample.replies),
         price=price,

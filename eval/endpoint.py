@@ -11,11 +11,11 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from eval.asking import Asked, Outcome, failed, patiently
-from eval.runfile import Reply
+from eval.runfile import Reply, Used
 from eval.suite import Arm
 from ragtune.errors import RefusedArtifact, Unavailable
 from ragtune.remote import is_loopback
-from ragtune.wire import FinishReason, Timings, Usage
+from ragtune.wire import FinishReason, Timings
 
 LOST = 20  # requests in a row without any answer, after which an endpoint is given up
 _AGAIN = 1.0  # seconds before one that could not be reached is tried again
@@ -149,11 +149,9 @@ class _Usage(BaseModel):
     completion_tokens: int
     prompt_tokens_details: _Details | None = None
 
-    def ours(self) -> Usage:
+    def ours(self) -> Used:
         cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
-        return Usage(
-            prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens, cached_tokens=cached or 0
-        )
+        return Used(prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens, cached_tokens=cached)
 
 
 class _Delta(BaseModel):

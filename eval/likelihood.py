@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 
 from eval.asking import Asked
 from eval.client import Service
-from eval.runfile import Likelihood, Reply
+from eval.runfile import Likelihood, Reply, Used
 from ragtune.mode import Mode
-from ragtune.wire import Timings, Usage
+from ragtune.wire import Timings
 
 _B = TypeVar("_B", bound=BaseModel)
 
@@ -78,7 +78,7 @@ def likeliest(asked: Asked, found: Sequence[Likelihood], sent: int, milliseconds
         resolved_mode=asked.mode,
         versions={},
         likelihoods=tuple(found),
-        usage=Usage(prompt_tokens=sent, completion_tokens=0),
+        usage=Used(prompt_tokens=sent, completion_tokens=0),
         timings=Timings(total_ms=round(milliseconds, 2)),
     )
 

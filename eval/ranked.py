@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from eval.asking import Asked, Outcome
 from eval.client import Service
-from eval.runfile import Reply, Shown
+from eval.runfile import Reply, Shown, Used
 from ragtune.mode import Mode
-from ragtune.wire import Passage, Timings, Usage
+from ragtune.wire import Passage, Timings
 
 DOCUMENTS = 10
 """Of a search without an answer so many documents are looked at, each by its best passage."""
@@ -42,7 +42,7 @@ async def search(service: Service, asked: Asked) -> Outcome:
                 Shown(id=one.id, document=one.document, text=one.text, number=number, score=one.score)
                 for number, one in enumerate(list(best.values())[:DOCUMENTS], start=1)
             ),
-            usage=Usage(prompt_tokens=0, completion_tokens=0),
+            usage=Used(prompt_tokens=0, completion_tokens=0),
             timings=Timings(retrieval_ms=milliseconds, total_ms=milliseconds),
         ),
         retries=outcome.retries,

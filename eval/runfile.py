@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from eval.suite import Suite
 from ragtune.errors import AlreadyRunning, RefusedArtifact
-from ragtune.wire import FinishReason, Timings, Usage
+from ragtune.wire import FinishReason, Timings
 
 HEADER, ITEMS, BEGUN, PARTIAL = "run.json", "run.jsonl", "run.json.partial", "run.jsonl.partial"
 Place = tuple[str, str, str, int]  # arm, task, example, repeat
@@ -67,10 +67,11 @@ class Trained(_Frozen):
 
 
 class Indexed(_Frozen):
-    """What the index of an arm cost once, and may cost again at every update."""
+    """What the index of an arm cost: `seconds` in all, `update_seconds` at its last build, as the next change may."""
 
     version: str
     seconds: float | None = None
+    update_seconds: float | None = None
     passages: int | None = None
     bytes: int | None = None
 
@@ -136,6 +137,15 @@ class Likelihood(_Frozen):
     tokens: int
 
 
+class Used(_Frozen):
+    """Tokens of one answer; `cached_tokens` is None where the endpoint does not say."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None = None
+    virtual_tokens: int = 0
+
+
 class Reply(_Frozen):
     """What came back for one example; `passages` are in the order of the prompt.
 
@@ -150,7 +160,7 @@ class Reply(_Frozen):
     versions: dict[str, str]
     passages: tuple[Shown, ...] = ()
     likelihoods: tuple[Likelihood, ...] = ()
-    usage: Usage
+    usage: Used
     timings: Timings
 
 

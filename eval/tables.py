@@ -229,9 +229,9 @@ def _passed(found: GateResult) -> Cell:
 
 def _prompt(arm: ArmResult) -> Cell:
     cost = arm.cost
-    if cost.prompt_tokens is None or cost.cached_tokens is None:
+    if cost.prompt_tokens is None:
         return Cell(NOTHING)
-    return Cell(f"{cost.prompt_tokens:.0f}", f"({cost.cached_tokens:.0f})")
+    return Cell(f"{cost.prompt_tokens:.0f}", "" if cost.cached_tokens is None else f"({cost.cached_tokens:.0f})")
 
 
 def _unparsable(arm: ArmResult) -> int:

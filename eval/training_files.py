@@ -41,13 +41,16 @@ class _Recipe(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     train: Path | tuple[Path, ...]
+    validation: Path | None = None
     format: Literal[Format, "auto"] = "auto"
     csv: Csv = Csv()
     task: str | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return (self.train,) if isinstance(self.train, Path) else self.train
+        """What was trained on, and what the rate and the best step were chosen by."""
+        chosen_by = () if self.validation is None else (self.validation,)
+        return (*((self.train,) if isinstance(self.train, Path) else self.train), *chosen_by)
 
 
 @dataclass

@@ -86,6 +86,7 @@ def build(
         write(folder, records, [_indexed(document) for document in snapshot.documents], vectors)
         checks = check(folder, records, vectors)
         watch("writing", len(records), len(records))
+        seconds = round(time.monotonic() - started, 3)
         manifest = IndexManifest(
             documents=len(snapshot.documents),
             passages=len(records),
@@ -102,7 +103,8 @@ def build(
             revisions_sha256=snapshot.revisions,
             problems=_listed(snapshot.problems),
             libraries={library: library_version(library) for library in _LIBRARIES},
-            seconds=round(time.monotonic() - started, 3),
+            seconds=seconds,
+            paid_seconds=_paid(seconds, work, len(records)),
             embedded=work.embedded,
             checks=checks,
         )
@@ -123,6 +125,7 @@ class _Build:
     watch: Watch
     together: int
     embedded: int = 0
+    resumed: bool = False
 
     @cached_property
     def embedder(self) -> TextEmbedder:
@@ -215,7 +218,7 @@ class _Build:
         found = {key: vector for key, vector in self.partial.load().items() if key in missing}
         total = len(missing)
         todo = sorted(missing.keys() - found.keys(), key=lambda key: (len(missing[key]), key))
-        self.embedded = len(todo)
+        self.embedded, self.resumed = len(todo), bool(found)
         done = len(found)
         self.watch("embedding", done, total)
 
@@ -232,6 +235,16 @@ class _Build:
             self.partial.append(keys, vectors)
             found |= dict(zip(keys, vectors, strict=True))
         return found
+
+
+def _paid(seconds: float, work: "_Build", passages: int) -> float | None:
+    """By this build and those whose passages it took over; None where one of them is not known."""
+    if work.resumed:
+        return None
+    if work.last is None or work.embedded >= passages:
+        return seconds
+    before = work.last.manifest.paid_seconds
+    return None if before is None else round(before + seconds, 3)
 
 
 def _as_before(indexes: Indexes, name: str) -> int:

@@ -36,7 +36,9 @@ class Checks(BaseModel):
 class IndexManifest(BaseModel):
     """What is recorded of an index version. `max_tokens` is the longest passage asked for, `window` the model's own.
 
-    `embedded` passages were embedded for this version, the others had been before.
+    `embedded` passages were embedded for this version, the others had been before. `seconds` are of this build,
+    `paid_seconds` of all since the last one that embedded every passage: what the index cost as it is. It is None where
+    one of them was interrupted, or is from before this was recorded.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +60,7 @@ class IndexManifest(BaseModel):
     problems: tuple[Problem, ...] = ()
     libraries: dict[str, str] = {}
     seconds: float
+    paid_seconds: float | None = None
     embedded: int = 0
     checks: Checks | None = None
 

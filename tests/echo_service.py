@@ -93,7 +93,7 @@ def application(behaviour: Behaviour) -> FastAPI:
 
     @app.get("/v1/indexes/{name}")
     async def index(name: str) -> dict[str, object]:
-        return {"name": "handbook", "version": name, "manifest": {"seconds": 3.5, "passages": 9, "other": 1}}
+        return {"name": "handbook", "version": name, "manifest": {"seconds": 3.5, "paid_seconds": 3.5, "passages": 9}}
 
     @app.post("/v1/indexes/{name}/search")
     async def search(name: str, request: Request) -> dict[str, object]:

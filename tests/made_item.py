@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from eval.runfile import Item, Reply
-from ragtune.wire import Timings, Usage
+from eval.runfile import Item, Reply, Used
+from ragtune.wire import Timings
 
 
 def item(arm: str, number: int, score: float | None, total_ms: float = 10, **fields: Any) -> Item:
@@ -14,7 +14,7 @@ def item(arm: str, number: int, score: float | None, total_ms: float = 10, **fie
         finish_reason="stop",
         resolved_mode="base",
         versions={},
-        usage=Usage(prompt_tokens=10, completion_tokens=2),
+        usage=Used(prompt_tokens=10, completion_tokens=2),
         timings=Timings(first_token_ms=total_ms / 2, total_ms=total_ms),
     )
     known: dict[str, Any] = {

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval.runfile import Alone, Header, Indexed, Item, Model, Reply, Run, Server, Shown, Trained
+from eval.runfile import Alone, Header, Indexed, Item, Model, Reply, Run, Server, Shown, Trained, Used
 from eval.suite import Suite
-from ragtune.wire import Timings, Usage
+from ragtune.wire import Timings
 
 HOSTILE = "</script><script>alert(1)</script> & <b>not bold</b> \u202e"
 SKILL = {  # knowledge, intent: log odds of being right
@@ -182,7 +182,7 @@ class Maker:
             resolved_mode=arm,
             versions=versions,
             passages=passages,
-            usage=Usage(prompt_tokens=prompt, completion_tokens=12, cached_tokens=24 if reading else 8),
+            usage=Used(prompt_tokens=prompt, completion_tokens=12, cached_tokens=24 if reading else 8),
             timings=Timings(first_token_ms=first, total_ms=first + 600 + self.chance.gauss(0, 60)),
         )
 
@@ -208,7 +208,7 @@ def _header(chance: random.Random) -> Header:
         data="ab" * 32,
     )
     soft = lora.model_copy(update={"seconds": 540.0, "artifact_bytes": 40_000, "rates": None})
-    index = Indexed(version="handbook@3", seconds=46, passages=2067, bytes=8_000_000)
+    index = Indexed(version="handbook@3", seconds=46, update_seconds=46, passages=2067, bytes=8_000_000)
     return Header(
         suite=Suite.model_validate(SUITE),
         url="http://127.0.0.1:8000",

@@ -12,7 +12,7 @@ from ragtune.bakeoff.task import Task
 from ragtune.bakeoff.toml import Value, written
 from ragtune.errors import UnknownName
 
-_LOOKS = 2  # at the validation loss: fewer than its patience, so that no technique ends early
+_LOOKS = 2  # at the validation loss: the first is always a gain, so that no technique ends early
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,10 @@ def _column(part: str, named: str | None, names: Sequence[str], file: TextFile) 
 def _undecided(part: str, found: Sequence[str], names: Sequence[str], file: TextFile) -> RefusedArtifact:
     there = ", ".join(map(repr, names)) or "none"
     why = f"{' and '.join(map(repr, found))} could each be the {part}" if found else f"no column looks like the {part}"
-    return file.refused("line 1", f"{why}; name it as `{part}` of [csv]. The columns are {there}")
+    usual = " or ".join(sorted(map(repr, _USUAL[part])))
+    return file.refused(
+        "line 1", f"{why}; call it {usual}, or name it in a recipe as `{part}` of [csv]. The columns are {there}"
+    )
 
 
 def _problem(error: ValidationError, header: Header) -> str:

@@ -136,6 +136,7 @@ def test_an_outside_arm_is_streamed_and_needs_no_service_of_ours(
     first, second = items(tmp_path)
     assert first.reply is not None and first.scores == {"containment": 1}
     assert (first.reply.text, first.reply.resolved_mode, first.reply.usage.prompt_tokens) == ("It is fine.", "large", 7)
+    assert first.reply.usage.cached_tokens is None  # the endpoint does not say
     assert 0 < first.reply.timings.first_token_ms < first.reply.timings.total_ms
     assert [(item.warm_up, item.alone) for item in (first, second)] == [(True, False), (False, True)]
     assert outside.keys == ["Bearer secret"] * 2

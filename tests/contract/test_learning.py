@@ -175,6 +175,11 @@ def test_looks_without_a_gain_end_a_training(base: BaseModelInfo) -> None:
     assert learned.stopped_early and (learned.steps, learned.best_step) == (3, 1)
 
 
+def test_by_default_a_training_that_gains_nothing_ends_before_its_last_step(base: BaseModelInfo) -> None:
+    _, learned = run(recipe("lora", learning_rate=1e-30), base)
+    assert learned.stopped_early and (learned.steps, learned.best_step) == (6, 2)
+
+
 def test_without_validation_the_last_weights_are_kept(base: BaseModelInfo) -> None:
     _, learned = run(recipe("lora"), base, [])
     assert (learned.best_step, learned.validation, learned.tasks) == (8, None, {})

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adapters import answer_loss
-from adapters.acceptance import check_saved
+from adapters.acceptance import Answered, check_saved, check_served
 from adapters.base_model import BaseModelInfo
 from adapters.dataset import Item
 from adapters.learning import learn
@@ -126,6 +126,29 @@ def test_a_saved_adapter_that_is_not_what_was_trained_is_noticed(base: BaseModel
     trainee.save(tmp_path)
     with pytest.raises(RefusedArtifact, match=r"the saved adapter has loss .* where the trained one has"):
         check_saved(moved(trainee), tmp_path, items(2), PAD, (PAD,))
+
+
+def test_an_engine_that_answers_otherwise_is_noticed_but_where_two_tokens_are_as_good(base: BaseModelInfo) -> None:
+    model = begin(recipe("lora"), base, "cpu").model
+    prompt = items(1)[0].prompt
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([prompt])).logits[0, -1]
+    best, second, worst = (int(place) for place in logits.argsort(descending=True)[[0, 1, -1]])
+    answered = [Answered(prompt, (best, 5))]
+    check_served(answered, [(best, 5, 6)], lambda: model)
+    for told in ((worst, 5), (), (second,)):
+        with pytest.raises(RefusedArtifact, match="from token 1 on the engine answers otherwise"):
+            check_served(answered, [told], lambda: model)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[second] = model.get_output_embeddings().weight[best]
+    check_served(answered, [(second, 7)], lambda: model)
+
+
+def test_a_model_that_ends_its_answer_at_once_is_noticed(base: BaseModelInfo, tmp_path: Path) -> None:
+    trainee = begin(recipe("lora"), base, "cpu")
+    trainee.save(tmp_path)
+    with pytest.raises(RefusedArtifact, match="ends its answer before it has begun"):
+        check_saved(trainee, tmp_path, items(1), PAD, tuple(range(10_000)))
 
 
 def test_a_head_apart_from_the_embeddings_is_trained_and_saved_apart(tmp_path: Path) -> None:

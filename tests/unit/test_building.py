@@ -92,6 +92,9 @@ def test_one_changed_document_costs_its_own_embedding_only(home: Home) -> None:
     second = home.build()
     assert home.embedder.embedded == ["bbb > More\nentirely new"]  # the other passage of it is the same text
     assert (second.version.number, second.version.manifest.embedded, second.version.manifest.passages) == (2, 1, 8)
+    paid, last = (first.version.manifest, second.version.manifest)
+    assert paid.paid_seconds == paid.seconds
+    assert last.paid_seconds == pytest.approx(paid.seconds + last.seconds)
 
 
 def test_a_rebuild_has_the_vectors_a_fresh_build_would_have(home: Home, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from eval.asking import Outcome
 from eval.judge import agreement, check, judge, judge_prompt, judgement
 from eval.observed import Observed
 from eval.opinion import Opinion
-from eval.runfile import Reply
+from eval.runfile import Reply, Used
 from eval.suite import Judge
 from ragtune.errors import RefusedArtifact
 from ragtune.examples import Example
-from ragtune.wire import Timings, Usage
+from ragtune.wire import Timings
 
 BY = Judge(model="large")
 
@@ -35,7 +35,7 @@ def answering(text: str | None) -> Callable[[str], Awaitable[Outcome]]:
                 finish_reason="stop",
                 resolved_mode="large",
                 versions={},
-                usage=Usage(prompt_tokens=1, completion_tokens=1),
+                usage=Used(prompt_tokens=1, completion_tokens=1),
                 timings=Timings(total_ms=1),
             )
         )

@@ -1,9 +1,9 @@
 """Which items a figure is made of."""
 
-from eval.runfile import Item, Reply
+from eval.runfile import Item, Reply, Used
 from eval.sample import Samples
 from ragtune.examples import UNANSWERABLE
-from ragtune.wire import Timings, Usage
+from ragtune.wire import Timings
 
 REPLY = Reply(
     id="1",
@@ -11,7 +11,7 @@ REPLY = Reply(
     finish_reason="stop",
     resolved_mode="base",
     versions={},
-    usage=Usage(prompt_tokens=1, completion_tokens=1),
+    usage=Used(prompt_tokens=1, completion_tokens=1),
     timings=Timings(total_ms=1),
 )
 

@@ -48,3 +48,10 @@ def test_a_file_that_is_no_longer_as_it_was_ends_nothing(tmp_path: Path) -> None
     bills = {name: trained(train=str(tmp_path / "t.jsonl")) for name in "ab"}
     found = training_files(bills)
     assert found.seen == {} and all("t.jsonl" in found.unchecked[name][0] for name in "ab")
+
+
+def test_what_the_best_step_was_chosen_by_counts_as_trained_on(tmp_path: Path) -> None:
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.jsonl").write_text(LINE)
+    names = {name: str(tmp_path / f"{name}.jsonl") for name in ("train", "validation")}
+    assert sorted(path.stem for path in training_files({"tuned": trained(**names)}).seen) == ["train", "validation"]

@@ -75,6 +75,7 @@ def test_a_validation_file_is_drawn_from_and_compared_whole(tmp_path: Path, toke
     train, validation = write(tmp_path, "a.jsonl", rows(20)), write(tmp_path, "b.jsonl", rows(40, 10))
     data = prepared(tokenizer, recipe(train, validation=validation, validation_limit=5, heldout=[validation]))
     assert (len(data.train), len(data.validation)) == (20, 5)
+    assert data.notes == ("of 40 validation examples 5 are looked at; validation_limit takes more",)
     assert data.duplicates.counts["train-validation exact"] == 10 == data.duplicates.counts["train-held-out exact"]
 
 
