@@ -1,6 +1,6 @@
 """Do the statistics hold what they say? Scores are drawn whose truth is known, and what is told is counted.
 
-    python benchmarks/statistics_simulated.py [--replicates 2000]
+    python benchmarks/statistics_simulated.py [--replicates 2000] [--part verdicts]
 
 Designs: 40 documents and more, 100 items and more; shares of right answers from 5 to 80 %, graded scores with many at 0
 and 1; documents of equal and of very unequal size; items of a document correlated by 0 to 0.5. Figures are per cent.
@@ -9,7 +9,7 @@ The last line is JSON.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from scipy.stats import norm
@@ -32,12 +32,27 @@ def designs() -> Iterator[Design]:
             yield replace(design, correlation=correlation)
 
 
+PLACES = (LONE, replace(SMALL, correlation=0.5), replace(EVEN, correlation=0.2), replace(UNEVEN, correlation=0.2))
+
+
 def main() -> None:
-    """Everything."""
+    """Both parts, or one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=2000)
-    count = parser.parse_args().replicates
-    one, two, wrong, family, power = {}, {}, {}, {}, {}
+    parser.add_argument(
+        "--part", choices=PARTS, help="only what is told of one or two arms, or only verdicts and power"
+    )
+    asked = parser.parse_args()
+    figures: dict[str, object] = {"replicates": asked.replicates}
+    for name, part in PARTS.items():
+        if asked.part in (None, name):
+            figures |= part(asked.replicates)
+    print(json.dumps(figures))
+
+
+def intervals(count: int) -> dict[str, object]:
+    """How often intervals hold the truth, and how often a difference is told where there is none: the extremes."""
+    one, two, wrong = {}, {}, {}
     for design in designs():
         for kind, shifts in SHIFTS.items():
             for shift in shifts:
@@ -49,13 +64,19 @@ def main() -> None:
             name = f"{design.name} {kind}"
             (wrong[name], *_), _ = told(design, [0.0, 0.0], kind, count, seed=3)
             print(name, "told of nothing", wrong[name], flush=True)
-    enough: dict[str, dict[str, tuple[float, float]]] = {}
-    for design in (
-        LONE,
-        replace(SMALL, correlation=0.5),
-        replace(EVEN, correlation=0.2),
-        replace(UNEVEN, correlation=0.2),
-    ):
+    correlated = [found[1] for name, found in one.items() if "correlation 0.5" in name]
+    return {
+        "coverage": extremes([found[0] for found in one.values()]),
+        "difference_coverage": extremes([found[0] for found in two.values()]),
+        "naive_coverage_correlated": extremes(correlated),
+        "false_positives": extremes(wrong.values()),
+    }
+
+
+def verdicts(count: int) -> dict[str, object]:
+    """Several comparisons at once, the power of the stated difference, who is good enough, and macro-F1."""
+    family, power, enough = {}, {}, {}
+    for design in PLACES:
         name = design.name
         (_, family[name], bare), _ = told(design, [0.0] * 8, "right", count, seed=4)
         power |= {f"{name} {kind}": powered(design, 0.0, kind, count) for kind in SHIFTS}
@@ -68,26 +89,17 @@ def main() -> None:
             "macro-F1 apart": macro_f1(design, (0.3, 0.0), count, seed=14),
         }
         print(name, enough[name], flush=True)
-    print(json.dumps(summary(one, two, wrong, family, power) | {"verdicts": enough, "replicates": count}))
+    told_power = {name: found["told"] for name, found in power.items()}
+    return {"family_wise": max(family.values()), "power": told_power, "verdicts": enough}
 
 
-def summary(
-    one: dict[str, list[float]],
-    two: dict[str, list[float]],
-    wrong: dict[str, float],
-    family: dict[str, float],
-    power: dict[str, dict[str, float]],
-) -> dict[str, object]:
-    """The worst of each."""
-    clustered = {name: found for name, found in one.items() if "correlation 0.5" in name}
-    return {
-        "coverage": [min(found[0] for found in one.values()), max(found[0] for found in one.values())],
-        "difference_coverage": [min(found[0] for found in two.values()), max(found[0] for found in two.values())],
-        "naive_coverage_correlated": [f([found[1] for found in clustered.values()]) for f in (min, max)],
-        "false_positives": [min(wrong.values()), max(wrong.values())],
-        "family_wise": max(family.values()),
-        "power": {name: found["told"] for name, found in power.items()},
-    }
+def extremes(found: Iterable[float]) -> list[float]:
+    """The least and the most."""
+    values = list(found)
+    return [min(values), max(values)]
+
+
+PARTS = {"intervals": intervals, "verdicts": verdicts}
 
 
 if __name__ == "__main__":
