@@ -91,8 +91,10 @@ class Task:
         """How far it is, where no bar is drawn and the last line is a while ago."""
         if notes.is_terminal or time.monotonic() - self._said < _BETWEEN_LINES:
             return
-        self._said = time.monotonic()
         task = self._progress.tasks[0]
+        if task.completed == task.total:  # the last line is about to be said
+            return
+        self._said = time.monotonic()
         of = "" if task.total is None else f" of {task.total:g}"
         detail = f" ({task.fields['detail']})" if task.fields["detail"] else ""
         say(f"{task.description}: {task.completed:g}{of} after {task.elapsed or 0:.0f} s{detail}")

@@ -160,11 +160,11 @@ class Shown:
 
     def tell(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Told of every step."""
-        self._bar.stage(f"{self._name}: {stage}", done, total)
-        if figures:
-            self._bar.describe(", ".join(in_words(figures)))
         if self._diary is not None:
             self._diary.tell(stage, done, total, figures)
+        else:
+            self._bar.stage(f"{self._name}: {stage}", done, total)
+            self._bar.describe(", ".join(in_words(figures)))
         if stage == "training":
             self._steps = done
 
