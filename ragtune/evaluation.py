@@ -49,7 +49,8 @@ class Checked(BaseModel):
 
 
 class Summary(BaseModel):
-    """What an evaluation came to. `verdict` are sentences for people; the report has the evidence."""
+    """What an evaluation came to. `verdict` are sentences for people; the report has the evidence. `passed`: every gate
+    of the suite was; None where it has none."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,3 +58,4 @@ class Summary(BaseModel):
     questions: int
     failed: int
     verdict: tuple[str, ...]
+    passed: bool | None = None

@@ -72,13 +72,15 @@ async def test_examples_that_are_sent_along_become_a_report_in_three_formats(
     live: httpx.AsyncClient, parts: Parts
 ) -> None:
     comparison = {"task": "echo", "metric": "containment", "arm": "base", "over": "prompt:brief"}
-    answer = await live.post("/v1/evaluations", params={"wait": True}, json=suite(comparisons=[comparison]))
+    gate = {"arm": "prompt:brief", "task": "echo", "least": 50}
+    answer = await live.post("/v1/evaluations", params={"wait": True}, json=suite(comparisons=[comparison], gates=[gate]))
     assert answer.status_code == 200, answer.text
     job = Job.model_validate(answer.json())
     assert (job.kind, job.state, job.author) == ("evaluation", "succeeded", "local")
 
     told = (await live.get(f"/v1/evaluations/{job.id}")).json()
     assert told["summary"]["questions"] == 6 and told["summary"]["failed"] == 0
+    assert told["summary"]["passed"] is False
     assert any("base" in sentence for sentence in told["summary"]["verdict"])
     assert (await live.get("/v1/evaluations")).json()[0] == told
     run = parts.settings.runs / told["summary"]["run"]
