@@ -70,6 +70,11 @@ class Arm(Section):
             raise ValueError("top_k is for an arm that retrieves: a mode with rag, without a context of its own")
         return self
 
+    @property
+    def is_control(self) -> bool:
+        """Whether it is given or told what nobody gives at serving time."""
+        return self.context != "retrieved" or bool(self.instruction)
+
     def _check_context(self) -> None:
         """An adapter's name may be an alias of a whole mode, which only the service knows: it is told at the start."""
         if self.context == "retrieved":

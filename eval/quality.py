@@ -97,7 +97,7 @@ def task_result(suite: Suite, task: Task, arm: Arm, samples: Samples, cost: Cost
 
 def is_candidate(arm: Arm, task: Task) -> bool:
     """Controls are given or told what nobody gives at serving time; who was asked a part was asked other questions."""
-    return arm.context == "retrieved" and not arm.instruction and task.name not in arm.limits
+    return not arm.is_control and task.name not in arm.limits
 
 
 def _slice(task: Task, name: str, sample: Sample) -> SliceResult:

@@ -40,6 +40,8 @@ class Sitting:
         timed = Counter(item.arm for item in self.items if item.alone)
         first: list[Question] = []
         for arm in planned.suite.arms:
+            if arm.is_control:  # nobody will serve it
+                continue
             of_arm = [question for question in missing if question.arm == arm]
             first += await self._alone(of_arm, planned.suite.alone - timed[arm.name])
         done = {question.key for question in first}

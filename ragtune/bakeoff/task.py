@@ -26,7 +26,8 @@ LEAST = 8  # training examples: with fewer nothing is learnt
 _DEFAULT = "default"  # the task of an example that names none
 _LABELS, _LABEL_WORDS = 200, 6  # a label is one of few, and short
 _LISTED = 24  # labels that an instruction names; more would be most of the prompt
-_CHARACTERS = 2.5  # a token, at least: numbers and names have many
+_CHARACTERS = 1.6  # a token, at least: of numbers, names and JSON most are short
+_ROOM = 32  # tokens, at least: who was not trained to be brief needs some words before the answer
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,9 @@ class Task:
 
     @property
     def max_tokens(self) -> int:
-        """Room for the longest training answer, in steps of 8."""
+        """Room for the longest training answer and for some words around a short one, in steps of 8."""
         longest = max(len(answer) for example in self.train for answer in example.answers)
-        return min(512, max(16, 8 * math.ceil(longest / _CHARACTERS / 8)))
+        return min(512, max(_ROOM, 8 * math.ceil(longest / _CHARACTERS / 8)))
 
     @property
     def instruction(self) -> str:

@@ -26,7 +26,7 @@ from ragtune.stages import Stages, fingerprint
 from ragtune.terminal import show
 
 INDEX = "handbook"
-EFFORT = Effort(steps=28, items=50)
+EFFORT = Effort(steps=24, items=40)
 TASKS = ("knowledge", "extraction")
 TEMPLATES = {  # of each task, without passages and with them
     "knowledge": ("knowledge-plain", "knowledge-few-shot"),

@@ -73,7 +73,9 @@ async def test_examples_that_are_sent_along_become_a_report_in_three_formats(
 ) -> None:
     comparison = {"task": "echo", "metric": "containment", "arm": "base", "over": "prompt:brief"}
     gate = {"arm": "prompt:brief", "task": "echo", "least": 50}
-    answer = await live.post("/v1/evaluations", params={"wait": True}, json=suite(comparisons=[comparison], gates=[gate]))
+    answer = await live.post(
+        "/v1/evaluations", params={"wait": True}, json=suite(comparisons=[comparison], gates=[gate])
+    )
     assert answer.status_code == 200, answer.text
     job = Job.model_validate(answer.json())
     assert (job.kind, job.state, job.author) == ("evaluation", "succeeded", "local")

@@ -228,8 +228,8 @@ def test_a_sample_is_spread_over_the_file_and_always_the_same() -> None:
 
 
 def test_room_for_an_answer_is_room_for_the_longest() -> None:
-    assert task(examples(TEXTS), []).max_tokens == 16
-    assert task(examples(["x" * 100]), []).max_tokens == 40
+    assert task(examples(TEXTS), []).max_tokens == 32
+    assert task(examples(["x" * 100]), []).max_tokens == 64
     assert task(examples(["x" * 100_000]), []).max_tokens == 512
 
 
