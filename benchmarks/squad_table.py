@@ -20,7 +20,7 @@ from ragtune.commands import Commands
 from ragtune.examples import Example
 from ragtune.terminal import say
 
-SEED, TRAIN_ARTICLES, TRAIN, TEST, FEWER = 7, 24, 240, 100, 50
+SEED, TRAIN_ARTICLES, TRAIN, TEST, FEWER = 7, 24, 160, 60, 30
 SET = {"RAGTUNE_PASSAGE_TOKENS": "1200", "RAGTUNE_TOP_K": "2"}
 TEMPLATE = "knowledge-few-shot"
 RECIPE = 'name = "{name}"\nmethod = "lora"\ntrain = "train.jsonl"\nlearning_rate = 1e-3\nbatch_size = 4\n'

@@ -1,6 +1,6 @@
 """Facts that the base model cannot know, by retrieval, by heart, and by both: TOFU's invented authors.
 
-All 200 authors are documents. Ten of them are asked about, in other words than trained: a LoRA learned their questions
+All 200 authors are documents. Six of them are asked about, in other words than trained: a LoRA learned their questions
 and answers by heart (closed-book), another learned to answer from retrieved passages, on questions about other authors.
 Besides: how much is retrieved (`top_k` 1 to 8), controls of context, and, for a few questions, the right answer among
 five wrong ones by log-likelihood.
@@ -20,12 +20,12 @@ from typing import Any
 from ragtune.commands import Commands
 from ragtune.examples import Example
 
-SEED, AUTHORS, ASKED, FEWER, READ = 5, 10, 96, 48, 96
+SEED, AUTHORS, ASKED, FEWER, CHOSEN, READ = 5, 6, 60, 24, 16, 48
 SET = {"RAGTUNE_PASSAGE_TOKENS": "1200", "RAGTUNE_TOP_K": "2", "RAGTUNE_ADAPTER_MEMORY": str(1 << 30)}
-LORA = 'method = "lora"\nlearning_rate = 5e-4\nbatch_size = 4\nvalidation_share = 0\nforgetting = false\n'
+LORA = 'method = "lora"\nlearning_rate = 1e-3\nbatch_size = 4\nvalidation_share = 0\nforgetting = false\n'
 LORA += "[lora]\nrank = 16\nalpha = 32\n"
 RECIPES = {
-    "by-heart": 'name = "by-heart"\ntrain = "by-heart.jsonl"\nepochs = 5\n',
+    "by-heart": 'name = "by-heart"\ntrain = "by-heart.jsonl"\nepochs = 4\n',
     "reader": 'name = "reader"\ntrain = "reader.jsonl"\nindex = "authors"\nmax_tokens = 2048\n',
 }
 ARMS: tuple[dict[str, Any], ...] = (
@@ -107,9 +107,8 @@ def suite() -> str:
     text += (
         '[[tasks]]\nname = "facts"\nexamples = "heldout.jsonl"\nmetrics = ["rouge_l", "token_f1"]\nmax_tokens = 48\n'
     )
-    text += (
-        '[[tasks]]\nname = "choices"\nexamples = "heldout.jsonl"\nmetrics = ["choice_accuracy_per_token"]\nlimit = 32\n'
-    )
+    text += '[[tasks]]\nname = "choices"\nexamples = "heldout.jsonl"\nmetrics = ["choice_accuracy_per_token"]\n'
+    text += f"limit = {CHOSEN}\n"
     for arm in ARMS:
         tasks = ["facts", "choices"] if arm["mode"] in CHOOSING and "label" not in arm else ["facts"]
         text += "[[arms]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in arm.items())
