@@ -20,11 +20,11 @@ from ragtune.errors import InvalidRequest
 LEAST_ITEMS = 30
 ALONE = 4  # questions of each arm asked one at a time
 _ROWS = 3  # examples of a batch, about
-_PACE = 0.5  # tokens a second of training a LoRA, over those of the service: 290 over 680 where it was measured
+_PACE = 0.5  # tokens a second of training a LoRA, over those of the service: 190 over 400 where it was measured
 _AROUND = 18.0  # seconds of every training beside its steps: loading, checking, trying on the engine, publishing
 _VALIDATION = 2 * 16 / 3  # examples looked at, as trained ones: forward is a third of the work
 _START = 15.0  # seconds until a service answers
-_ALONE_PACE = 12.0  # a request alone takes so many times its share of a full batch
+_ALONE_PACE = 5.0  # a request alone takes so many times its share of a full batch: 4 where it was measured
 _FEW_WORDS = "fewer where an arm was not made for it"
 _SPARE, _ASIDE = 1.5, 40  # times the examples that steps see, as some are shorter; and those kept aside to validate
 _AT_ONCE, _SHARE = 48, 0.5  # requests at most, and what share of its timeout one may take while so many are under way
@@ -130,7 +130,7 @@ class Estimator:
 
     def at_once(self, timeout: float) -> int:
         """How many requests under way together are answered well within `timeout` seconds: one at least."""
-        longest = max(self._question_tokens(task.name, passages=True) for task in self.tasks)
+        longest = max(self._question_tokens(task, passages=True) for task in self.tasks)
         return min(_AT_ONCE, max(1, int(_SHARE * timeout * self.probe.tokens_per_second / max(1.0, longest))))
 
     def batch_tokens(self, task: Task) -> int:
@@ -172,13 +172,17 @@ class Estimator:
         seconds = 0.0
         for task in self.tasks:
             items = _asked(task, arm.items.get(task.name, 0))
-            one = self._question_tokens(task.name, passages="rag" in arm.mode.split("+")) / self.probe.tokens_per_second
-            seconds += items * one + min(items, ALONE) * one * _ALONE_PACE / len(arm.items)
+            parts = arm.mode.split("+")
+            shown = not {"base", "rag"}.issuperset(parts)  # it has learned, or was shown, how long an answer is
+            one = self._question_tokens(task, passages="rag" in parts, brief=shown) / self.probe.tokens_per_second
+            alone = 0 if arm.control else min(items, ALONE + 1)  # one warms up
+            seconds += items * one + alone * one * _ALONE_PACE / len(arm.items)
         return seconds
 
-    def _question_tokens(self, task: str, *, passages: bool) -> float:
-        probed = self.probe.tasks[task]
-        return (probed.passage_tokens if passages else probed.prompt_tokens) + probed.new_tokens
+    def _question_tokens(self, task: Task, *, passages: bool, brief: bool = False) -> float:
+        probed = self.probe.tasks[task.name]
+        answer = min(probed.new_tokens, task.answer_tokens) if brief else probed.new_tokens
+        return (probed.passage_tokens if passages else probed.prompt_tokens) + answer
 
     def _example_tokens(self, task: Task) -> float:
         probed = self.probe.tasks[task.name]

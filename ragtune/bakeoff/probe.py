@@ -18,7 +18,8 @@ from ragtune.examples import Example
 from ragtune.remote import Target, call
 from ragtune.wire import Answer, Passage
 
-SEARCHED, ASKED = 40, 6  # training questions a task
+SEARCHED, ASKED = 40, 6  # training questions a task; the latter at least
+_AT_ONCE = 24  # questions under way: with fewer a batch is small, and slower than an evaluation's
 SERVED = 0.5  # share of them whose passages hold the answer, from which on a task is one for retrieval
 HELPED = 0.1  # from which on retrieval is worth being asked in full
 RECALLED, _FEW_WORDS = 0.6, 6  # share of the words of an answer of more than so many that a passage must hold
@@ -69,24 +70,29 @@ def posting(service: Target) -> Call:
 
 def probe(post: Call, index: str, tasks: Sequence[Task], *, clock: Callable[[], float] = time.monotonic) -> Probe:
     """Search and ask. Raises what `post` raises."""
-    asked: dict[str, dict[str, list[Answer]]] = {}
-    began, tokens = clock(), 0
-    for task in tasks:
-        asked[task.name] = {mode: _ask(post, task, mode) for mode in ("base", f"rag:{index}")}
-        tokens += sum(_computed(answer) for answers in asked[task.name].values() for answer in answers)
-    seconds = clock() - began
-    found = {task.name: _search(post, index, task) for task in tasks}
-    probed = {task.name: _probed(task, asked[task.name], found[task.name], index) for task in tasks}
-    return Probe(tokens_per_second=tokens / max(seconds, 1e-3), tasks=probed)
-
-
-def _ask(post: Call, task: Task, mode: str) -> list[Answer]:
-    bodies: list[dict[str, object]] = [
-        {"query": example.query if mode != "base" else example.asked, "mode": mode, "max_tokens": task.max_tokens}
-        for example in drawn(task, ASKED)
+    rag = f"rag:{index}"
+    bodies = [
+        (task, mode, body) for task in tasks for mode in ("base", rag) for body in _bodies(task, mode, len(tasks))
     ]
-    with ThreadPoolExecutor(ASKED) as callers:
-        return [Answer.model_validate(answer) for answer in callers.map(lambda body: post("/v1/query", body), bodies)]
+    began = clock()
+    with ThreadPoolExecutor(len(bodies)) as callers:
+        answers = [Answer.model_validate(told) for told in callers.map(lambda one: post("/v1/query", one[2]), bodies)]
+    seconds = clock() - began
+    asked: dict[tuple[str, str], list[Answer]] = {}
+    for (task, mode, _), answer in zip(bodies, answers, strict=True):
+        asked.setdefault((task.name, mode), []).append(answer)
+    found = {task.name: _search(post, index, task) for task in tasks}
+    probed = {
+        task.name: _probed(task, asked[task.name, "base"], asked[task.name, rag], found[task.name]) for task in tasks
+    }
+    return Probe(tokens_per_second=sum(map(_computed, answers)) / max(seconds, 1e-3), tasks=probed)
+
+
+def _bodies(task: Task, mode: str, tasks: int) -> list[dict[str, object]]:
+    return [
+        {"query": example.query if mode != "base" else example.asked, "mode": mode, "max_tokens": task.max_tokens}
+        for example in drawn(task, max(ASKED, _AT_ONCE // (2 * tasks)))
+    ]
 
 
 def _search(post: Call, index: str, task: Task) -> dict[str, list[Passage]]:
@@ -101,9 +107,10 @@ def _search(post: Call, index: str, task: Task) -> dict[str, list[Passage]]:
     return dict(map(one, wanted.values()))
 
 
-def _probed(task: Task, asked: Mapping[str, list[Answer]], found: Mapping[str, list[Passage]], index: str) -> Probed:
+def _probed(
+    task: Task, plain: Sequence[Answer], passages: Sequence[Answer], found: Mapping[str, list[Passage]]
+) -> Probed:
     sample = drawn(task, SEARCHED)
-    plain, passages = asked["base"], asked[f"rag:{index}"]
     return Probed(
         prompt_tokens=_mean([answer.usage.prompt_tokens for answer in plain]),
         passage_tokens=_mean([answer.usage.prompt_tokens for answer in passages]),

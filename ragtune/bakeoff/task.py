@@ -27,6 +27,7 @@ _DEFAULT = "default"  # the task of an example that names none
 _LABELS, _LABEL_WORDS = 200, 6  # a label is one of few, and short
 _LISTED = 24  # labels that an instruction names; more would be most of the prompt
 _CHARACTERS = 1.6  # a token, at least: of numbers, names and JSON most are short
+_USUAL = 2.5  # on average
 _ROOM = 32  # tokens, at least: who was not trained to be brief needs some words before the answer
 
 
@@ -69,6 +70,12 @@ class Task:
         """Room for the longest training answer and for some words around a short one, in steps of 8."""
         longest = max(len(answer) for example in self.train for answer in example.answers)
         return min(512, max(_ROOM, 8 * math.ceil(longest / _CHARACTERS / 8)))
+
+    @property
+    def answer_tokens(self) -> float:
+        """The length of a training answer, about: what is learned from them is as long."""
+        answers = [example.answers[0] for example in self.train if example.answers]
+        return sum(map(len, answers)) / max(1, len(answers)) / _USUAL
 
     @property
     def instruction(self) -> str:
