@@ -46,7 +46,6 @@ async def indexed(service: Service, mode: Mode) -> Indexed | None:
         seconds=index.manifest.paid_seconds,
         update_seconds=index.manifest.seconds,
         passages=index.manifest.passages,
-        bytes=index.manifest.bytes,
     )
 
 
@@ -90,7 +89,6 @@ class _IndexManifest(BaseModel):
     paid_seconds: float | None = None
     seconds: float | None = None
     passages: int | None = None
-    bytes: int | None = None
 
 
 class _Index(BaseModel):

@@ -53,7 +53,6 @@ def bills(report: Report) -> Table:
             trained(("rates", "searched"), lambda bill: _recorded(bill.rates)),
             indexed(("index", "build"), lambda index: _duration(index.seconds)),
             indexed(("passages", "indexed"), lambda index: _recorded(index.passages)),
-            indexed(("index", "size"), lambda index: _size(index.bytes)),
         ),
     )
 

@@ -119,7 +119,7 @@ def _arm(
     return ArmResult(
         name=arm.name,
         mode=arm.mode or arm.name,
-        control=arm.context != "retrieved",
+        control=arm.is_control,
         tasks={
             on.task.name: task_result(
                 header.suite, on.task, arm, samples, spent[arm.name, on.task.name], leading=_leading(arm, on)

@@ -73,7 +73,6 @@ class Indexed(_Frozen):
     seconds: float | None = None
     update_seconds: float | None = None
     passages: int | None = None
-    bytes: int | None = None
 
 
 class Alone(_Frozen):

@@ -208,7 +208,7 @@ def _header(chance: random.Random) -> Header:
         data="ab" * 32,
     )
     soft = lora.model_copy(update={"seconds": 540.0, "artifact_bytes": 40_000, "rates": None})
-    index = Indexed(version="handbook@3", seconds=46, update_seconds=46, passages=2067, bytes=8_000_000)
+    index = Indexed(version="handbook@3", seconds=46, update_seconds=46, passages=2067)
     return Header(
         suite=Suite.model_validate(SUITE),
         url="http://127.0.0.1:8000",

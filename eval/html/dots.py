@@ -11,7 +11,7 @@ from eval.report import ArmResult, Report
 from eval.statistics import Interval
 from eval.suite import Task
 
-Standing = Literal["chosen", "leading", "other", "control"]
+Standing = Literal["chosen", "leading", "other", "sampled", "control"]
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,13 @@ def latency_dots(report: Report) -> Dots | None:
 
 
 def standing(report: Report, task: Task, arm: ArmResult) -> Standing:
-    """How an arm is marked: chosen by the verdict, level with the best, a control, or none of these."""
+    """How an arm is marked: chosen by the verdict, level with the best, asked only a part, a control, or none of it."""
     if any(verdict.task == task.name and verdict.chosen == arm.name for verdict in report.verdicts):
         return "chosen"
     result = arm.tasks[task.name]
-    return "leading" if result.leading else "other" if result.candidate else "control"
+    if arm.control:
+        return "control"
+    return "leading" if result.leading else "other" if result.candidate else "sampled"
 
 
 def scale_of(metric: str, scores: Sequence[Interval]) -> Scale:

@@ -18,6 +18,7 @@ from eval.verdict.price import break_even, order
 from eval.verdict.sentences import words
 
 NO_COMMON_ITEMS = "it shares no item with the best"
+_PRACTICAL = 20_000  # questions
 
 
 def verdict(
@@ -90,12 +91,12 @@ def _may_be(one: Candidate, tolerance: float) -> bool:
 def _more(one: Candidate, tolerance: float) -> int | None:
     """About how many more items would tell, at 80 % power, whether the arm is within, if the gap stays what it is.
 
-    What decides is the interval of this one gap, at 5 % whatever the family. None: the gap lies just at -tolerance, and
-    no number would tell, or a single document says nothing about it.
+    What decides is the interval of this one gap, at 5 % whatever the family. None: the gap lies so near to -tolerance
+    that nobody would ask so many, or a single document says nothing about it.
     """
     assert one.gap is not None
     more = one.gap.more_until(abs(one.gap.difference.mean + tolerance), 0.05)
-    return None if more is None else max(1, more)
+    return None if more is None or more > _PRACTICAL else max(1, more)
 
 
 def _point(one: Candidate, cost: float | None) -> Point:

@@ -96,7 +96,11 @@ def _cheaper(chosen: Candidate, best: Candidate, decided: Decided) -> list[str]:
 
 def _may_be(one: Candidate, decided: Decided) -> str:
     more = decided.may_be[one.arm]
-    tell = "no number of questions would tell" if more is None else f"about {about(more)} more questions would tell"
+    tell = (
+        "no practical number of questions would tell"
+        if more is None
+        else f"about {about(more)} more questions would tell"
+    )
     if decided.looks_good(one):
         return f"{one.arm} may be as good: it is {_apart(one)}; {tell}."
     return f"{one.arm} looks not good enough, which is not sure: it is {_apart(one)}; {tell}."

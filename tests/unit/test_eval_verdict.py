@@ -93,6 +93,12 @@ def test_not_told_apart_is_not_good_enough_and_how_many_more_questions_would_tel
     )
 
 
+def test_more_questions_than_anyone_asks_are_not_counted() -> None:
+    found = decided(best(p95_ms=1900), candidate("rag", 0.71, gap(-0.045, 0.06), p95_ms=900))
+    assert found.may_be == {"rag": None}
+    assert found.words[-1].endswith("no practical number of questions would tell.")
+
+
 def test_the_budget_excludes_with_the_reason_and_says_what_is_missed() -> None:
     costly = candidate("knowledge-lora+rag", 0.84, gap(0.09, 0.04), p95_ms=2500, training_seconds=660)
     found = decided(best(p95_ms=900, training_seconds=0), costly, p95_ms=1000, training_seconds=600)
