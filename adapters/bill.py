@@ -28,7 +28,7 @@ def bill_rows(record: TrainingRecord) -> Rows:
 def cost_rows(bill: Bill) -> Rows:
     """Time, memory, tokens, parameters, bytes and the price."""
     search = f", {duration(bill.search_seconds)} of it searching for the learning rate" if bill.search_seconds else ""
-    search += f", {duration(bill.measuring_seconds)} measuring what it did" if bill.measuring_seconds else ""
+    search += f", {duration(bill.measuring_seconds)} of it measuring what it did" if bill.measuring_seconds else ""
     rows = [("time", duration(bill.wall_seconds) + search), ("processor time", duration(bill.cpu_seconds))]
     if bill.gpu_seconds is not None:
         rows.append(("GPU time", duration(bill.gpu_seconds)))

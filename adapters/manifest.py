@@ -85,7 +85,7 @@ class Bill(BaseModel):
     wall_seconds: float = Field(ge=0)
     search_seconds: float = Field(default=0.0, ge=0, description="of these, the search over learning rates")
     measuring_seconds: float = Field(
-        default=0.0, ge=0, description="of these, what only measures: forgetting, and each task trained alone"
+        default=0.0, ge=0, description="of these, what only measures: the training loss, forgetting, each task alone"
     )
     cpu_seconds: float = Field(ge=0)
     gpu_seconds: float | None = Field(default=None, ge=0)

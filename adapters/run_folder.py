@@ -41,6 +41,7 @@ class _SoFar(BaseModel):
     learning_peak: int = 0
     searched: tuple[SearchedRate, ...] | None = None
     search_seconds: float = 0.0
+    measuring_seconds: float = 0.0
 
 
 @dataclass
@@ -90,6 +91,21 @@ class RunFolder:
     def search_seconds(self) -> float:
         """How long that took."""
         return self._so_far.search_seconds
+
+    @property
+    def measuring_seconds(self) -> float:
+        """How long measuring took so far."""
+        return self._so_far.measuring_seconds
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """What is inside only looks at what was learned; how long it took is known even if it ends early."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            took = self.measuring_seconds + time.monotonic() - started
+            self._so_far = self._so_far.model_copy(update={"measuring_seconds": took})
 
     def forget(self) -> None:
         """Go on from nothing."""

@@ -1,7 +1,6 @@
 """Training from a recipe to a published adapter, readable from top to bottom."""
 
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,24 +126,29 @@ def _learn(made: Material, run: RunFolder, wishes: Wishes, meter: Meter, watch: 
     trainee.save(run.folder)
     answered = check_saved(trainee, run.folder, data.train, made.pad, made.tokenizer.eos_ids)
     model = trainee.files.plain(run.folder) if trainee.files.quantised else trainee.model
-    measuring = time.monotonic()
+    with run.measuring():
+        train_loss = _train_loss(made, model)
+        forgotten = _forgetting(made, model, watch) if recipe.forgetting else None
     done = Done(
         learned=learned,
         searched=searched,
         search_seconds=run.search_seconds,
-        measuring_seconds=0.0,
+        measuring_seconds=run.measuring_seconds,
         peak_memory=peak,
         artifact_bytes=_artifact_bytes(trainee, run.folder),
         trainable=trainee.trainable,
         total=trainee.total,
-        train_loss=_train_loss(made, model),
-        forgetting=_forgetting(made, model, watch) if recipe.forgetting else None,
+        train_loss=train_loss,
+        forgetting=forgotten,
         alone={},
     )
     saved = _Saved(trainee.files, answered)
     del trainee, model  # the next ones need the room
-    alone = _alone(made, learned, watch) if wishes.interference else {}
-    return replace(done, alone=alone, measuring_seconds=time.monotonic() - measuring), saved
+    if wishes.interference:
+        with run.measuring():
+            alone = _alone(made, learned, watch)
+        done = replace(done, alone=alone, measuring_seconds=run.measuring_seconds)
+    return done, saved
 
 
 def _search(

@@ -93,7 +93,9 @@ def _size(count: float | None) -> Cell:
 
 
 def _price(arm: ArmResult) -> Cell:
-    return Cell("?", "not known") if arm.cost.price is None else Cell(money(arm.cost.price))
+    if arm.cost.price is None:
+        return Cell(NOTHING) if arm.control else Cell("?", "not known")
+    return Cell(money(arm.cost.price))
 
 
 def _recorded(value: object) -> Cell:

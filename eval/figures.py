@@ -5,6 +5,7 @@ import math
 from eval.metrics import METRICS
 from eval.statistics import Interval
 
+PRACTICAL = 20_000  # questions; more are asked by nobody, and not counted
 NOTHING = "–"
 
 

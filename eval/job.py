@@ -48,7 +48,7 @@ def carry_out(running: RunningJob, settings: Settings) -> Summary:
     failed = sum(item.error is not None for item in made.items)
     if failed == len(made.items):
         raise Unavailable(f"no question was answered; the first failure: {made.items[0].error}")
-    passed = all(gate.passed for gate in told.gates) if told.gates else None
+    passed = told.passed if told.gates else None
     summary = Summary(run=spec.run, questions=len(made.items), failed=failed, verdict=_verdict(told), passed=passed)
     running.result = summary.model_dump(mode="json")
     return summary

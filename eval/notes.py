@@ -106,9 +106,9 @@ def _latency(report: Report) -> str:
     alone = f"{suite.alone} questions of each mode, one at a time;"
     return (
         f"First token, retrieval included: {alone} all questions were then asked {suite.concurrency} at once, modes "
-        "mixed. Tokens are means over all questions. Controls are not timed alone. Of fewer than "
-        f"{ENOUGH} questions the p95 is the slowest. The table of costs is of all tasks together; a verdict goes by "
-        "the times of its own task."
+        "mixed. Tokens are means over all questions. What is given other passages than it finds is not timed alone. Of "
+        f"fewer than {ENOUGH} questions the p95 is the slowest. The table of costs is of all tasks together; a verdict "
+        "goes by the times of its own task."
     )
 
 

@@ -40,7 +40,7 @@ class Sitting:
         timed = Counter(item.arm for item in self.items if item.alone)
         first: list[Question] = []
         for arm in planned.suite.arms:
-            if arm.is_control:  # nobody will serve it
+            if arm.context != "retrieved":  # nobody can serve it
                 continue
             of_arm = [question for question in missing if question.arm == arm]
             first += await self._alone(of_arm, planned.suite.alone - timed[arm.name])

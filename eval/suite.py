@@ -121,7 +121,11 @@ class Suite(Section):
     trained_on: tuple[Path, ...] = ()
     hourly_rate: float | None = Field(default=None, ge=0)
     concurrency: int = Field(default=32, ge=1, le=256, description="requests at once")
-    alone: int = Field(default=8, ge=0, description="questions of each arm whose first token is timed, one at a time")
+    alone: int = Field(
+        default=8,
+        ge=0,
+        description="questions of each arm that are timed one at a time",
+    )
     timeout: float = Field(default=120, gt=0, description="seconds one request may take")
 
     @model_validator(mode="after")

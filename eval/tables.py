@@ -3,7 +3,17 @@
 from collections.abc import Callable, Sequence
 
 from eval.differences import Difference
-from eval.figures import NOTHING, difference, difference_range, figure, metric_words, percent, pvalue, range_of
+from eval.figures import (
+    NOTHING,
+    PRACTICAL,
+    difference,
+    difference_range,
+    figure,
+    metric_words,
+    percent,
+    pvalue,
+    range_of,
+)
 from eval.gates import GateResult
 from eval.quality import TaskResult
 from eval.report import ArmResult, Report
@@ -206,7 +216,8 @@ def _gap(found: Difference) -> Cell:
 
 
 def _verdict(found: Difference) -> Cell:
-    more = f"(about {found.more_items:,} more items would tell)" if found.more_items else ""
+    asked = found.more_items or 0
+    more = f"(about {asked:,} more items would tell)" if 0 < asked <= PRACTICAL else ""
     return Cell(found.verdict, more, strong=found.reached)
 
 

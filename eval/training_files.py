@@ -68,7 +68,7 @@ class _Reader:
                 yield _NOT_RECORDED
                 continue
             for file in recipe.files:
-                key = recipe.model_copy(update={"train": file}).model_dump_json()
+                key = recipe.model_copy(update={"train": file, "validation": None}).model_dump_json()
                 if key not in self.told:
                     self.told[key] = self._read(file, recipe)
                 if reason := self.told[key]:

@@ -78,7 +78,7 @@ def build(
     max_tokens = max_tokens or _as_before(indexes, name)
     if existing := _same(indexes, name, snapshot, max_tokens, model):
         return Built(existing, snapshot.problems, unchanged=True)
-    work = _Build(name, indexes, model, snapshot, max_tokens, watch, together)
+    work = _Build(name, indexes, model, snapshot, max_tokens, watch, together, started)
     records, vectors = work.passages()
     snapshot = work.snapshot
     watch("writing", 0, len(records))
@@ -86,7 +86,7 @@ def build(
         write(folder, records, [_indexed(document) for document in snapshot.documents], vectors)
         checks = check(folder, records, vectors)
         watch("writing", len(records), len(records))
-        seconds = round(time.monotonic() - started, 3)
+        seconds = round(work.seconds, 3)
         manifest = IndexManifest(
             documents=len(snapshot.documents),
             passages=len(records),
@@ -104,7 +104,7 @@ def build(
             problems=_listed(snapshot.problems),
             libraries={library: library_version(library) for library in _LIBRARIES},
             seconds=seconds,
-            paid_seconds=_paid(seconds, work, len(records)),
+            paid_seconds=_paid(seconds, work),
             embedded=work.embedded,
             checks=checks,
         )
@@ -124,8 +124,15 @@ class _Build:
     max_tokens: int
     watch: Watch
     together: int
+    started: float
     embedded: int = 0
-    resumed: bool = False
+    earlier: float = 0.0  # seconds of ended builds that this one goes on from
+    anew: bool = False  # no passage is one of the last version's
+
+    @property
+    def seconds(self) -> float:
+        """What it took so far, with what it goes on from."""
+        return self.earlier + time.monotonic() - self.started
 
     @cached_property
     def embedder(self) -> TextEmbedder:
@@ -180,6 +187,7 @@ class _Build:
         if not records:
             raise RefusedArtifact(f"the documents of {self.name!r} hold no text")
         missing = {key: text for key, text in fresh.items() if key not in known}
+        self.anew = missing.keys() == {record.key for record in records}
         if missing:
             known |= self._embed(missing)
         return records, np.stack([known[record.key] for record in records])
@@ -218,7 +226,7 @@ class _Build:
         found = {key: vector for key, vector in self.partial.load().items() if key in missing}
         total = len(missing)
         todo = sorted(missing.keys() - found.keys(), key=lambda key: (len(missing[key]), key))
-        self.embedded, self.resumed = len(todo), bool(found)
+        self.embedded, self.earlier = len(todo), self.partial.seconds if found else 0.0
         done = len(found)
         self.watch("embedding", done, total)
 
@@ -232,16 +240,14 @@ class _Build:
             vectors = self.embedder.encode([missing[key] for key in keys], advance)
             if not np.isfinite(vectors).all():
                 raise RefusedArtifact(f"the embedding model {self.model.id} gives vectors that are not finite")
-            self.partial.append(keys, vectors)
+            self.partial.append(keys, vectors, self.seconds)
             found |= dict(zip(keys, vectors, strict=True))
         return found
 
 
-def _paid(seconds: float, work: "_Build", passages: int) -> float | None:
-    """By this build and those whose passages it took over; None where one of them is not known."""
-    if work.resumed:
-        return None
-    if work.last is None or work.embedded >= passages:
+def _paid(seconds: float, work: "_Build") -> float | None:
+    """By this build and those whose passages it took over; None where what one of them took is not known."""
+    if work.last is None or work.anew:
         return seconds
     before = work.last.manifest.paid_seconds
     return None if before is None else round(before + seconds, 3)

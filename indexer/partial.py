@@ -1,7 +1,7 @@
 """What a build has embedded so far, kept so that one that is ended goes on where it was.
 
 A file of records, each a passage's key and its vector, only appended to. A record that a crash has cut off is dropped,
-and with it whatever follows.
+and with it whatever follows. Beside it stands how many seconds went into them.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ def discard_partial(root: Path, index: str) -> None:
     for path in (root / _FOLDER).glob("*.vectors"):
         if path.name.rpartition("-")[0] == index:
             path.unlink(missing_ok=True)
+            _spent(path).unlink(missing_ok=True)
 
 
 class Partial:
@@ -41,14 +42,28 @@ class Partial:
         whole = np.isclose(np.linalg.norm(records["vector"], axis=1), 1.0, atol=1e-3)
         return {record["key"].decode(): record["vector"] for record in records[whole]}
 
-    def append(self, keys: Sequence[str], vectors: Vectors) -> None:
-        """Write down (len(keys), dimension) vectors."""
+    @property
+    def seconds(self) -> float:
+        """What went into it so far; 0 if nothing did."""
+        try:
+            return float(_spent(self._path).read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return 0.0
+
+    def append(self, keys: Sequence[str], vectors: Vectors, seconds: float) -> None:
+        """Write down (len(keys), dimension) vectors, and that `seconds` have gone into all there are."""
         records = np.empty(len(keys), dtype=self._record)
         records["key"], records["vector"] = [key.encode() for key in keys], vectors
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
             file.write(records.tobytes())
+        _spent(self._path).write_text(f"{seconds:.3f}", encoding="ascii")
 
     def discard(self) -> None:
         """Forget it: the vectors are in a version now."""
         self._path.unlink(missing_ok=True)
+        _spent(self._path).unlink(missing_ok=True)
+
+
+def _spent(vectors: Path) -> Path:
+    return vectors.with_suffix(".seconds")

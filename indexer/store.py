@@ -36,9 +36,9 @@ class Checks(BaseModel):
 class IndexManifest(BaseModel):
     """What is recorded of an index version. `max_tokens` is the longest passage asked for, `window` the model's own.
 
-    `embedded` passages were embedded for this version, the others had been before. `seconds` are of this build,
-    `paid_seconds` of all since the last one that embedded every passage: what the index cost as it is. It is None where
-    one of them was interrupted, or is from before this was recorded.
+    `embedded` passages were embedded for this version, the others had been before. `seconds` are of this build
+    and of ended ones that it went on from, `paid_seconds` of all builds since the last one that embedded every passage:
+    what the index cost as it is. It is None where one of them is from before this was recorded.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -30,7 +30,6 @@ from rich.table import Column, Table
 from rich.text import Text
 
 _UNLIMITED = 10_000  # columns
-_BETWEEN_LINES = 60.0  # seconds, of a log
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode's categories
 _HARMLESS = frozenset("\n\t\u200c\u200d")  # the last two join letters, and parts of emoji
 
@@ -67,6 +66,7 @@ class Task:
 
     _progress: Progress
     _id: TaskID
+    _every: float  # seconds between two lines of a log
     _said: float = field(default_factory=time.monotonic)
 
     def advance(self, steps: int = 1) -> None:
@@ -89,7 +89,7 @@ class Task:
 
     def _log(self) -> None:
         """How far it is, where no bar is drawn and the last line is a while ago."""
-        if notes.is_terminal or time.monotonic() - self._said < _BETWEEN_LINES:
+        if notes.is_terminal or time.monotonic() - self._said < self._every:
             return
         task = self._progress.tasks[0]
         if task.completed == task.total:  # the last line is about to be said
@@ -101,8 +101,8 @@ class Task:
 
 
 @contextmanager
-def progress(description: str, total: int | None) -> Iterator[Task]:
-    """A bar with count, time gone and time left."""
+def progress(description: str, total: int | None, every: float = 60.0) -> Iterator[Task]:
+    """A bar with count, time gone and time left; in a log a line each `every` seconds."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -114,7 +114,7 @@ def progress(description: str, total: int | None) -> Iterator[Task]:
     if not notes.is_terminal:
         say(f"{description} ...")
     with Progress(*columns, console=notes, disable=not notes.is_terminal) as bar:
-        task = Task(bar, bar.add_task(description, total=total, detail=""))
+        task = Task(bar, bar.add_task(description, total=total, detail=""), every)
         yield task
         finished = bar.tasks[0]
     if not notes.is_terminal:

@@ -8,6 +8,7 @@ items would tell.
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from eval.figures import PRACTICAL
 from eval.pareto import Point, front
 from eval.suite import Budget
 from eval.verdict.candidate import BreakEven, Candidate, Verdict
@@ -18,7 +19,6 @@ from eval.verdict.price import break_even, order
 from eval.verdict.sentences import words
 
 NO_COMMON_ITEMS = "it shares no item with the best"
-_PRACTICAL = 20_000  # questions
 
 
 def verdict(
@@ -96,7 +96,7 @@ def _more(one: Candidate, tolerance: float) -> int | None:
     """
     assert one.gap is not None
     more = one.gap.more_until(abs(one.gap.difference.mean + tolerance), 0.05)
-    return None if more is None or more > _PRACTICAL else max(1, more)
+    return None if more is None or more > PRACTICAL else max(1, more)
 
 
 def _point(one: Candidate, cost: float | None) -> Point:

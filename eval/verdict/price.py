@@ -182,9 +182,9 @@ def _in_seconds(chosen: Candidate, other: Candidate) -> BreakEven | None:
 
 
 def _once_seconds(costs: Costs) -> float | None:
-    if costs.outside or costs.training_seconds is None:
+    if costs.outside or costs.training_seconds is None or costs.index_seconds is None:
         return None
-    return costs.training_seconds + (costs.index_seconds or 0.0)
+    return costs.training_seconds + costs.index_seconds
 
 
 def _bare_price(costs: Costs) -> Amount | None:

@@ -64,10 +64,11 @@ def _before(one: Candidate, hourly_rate: float | None) -> str:
         return "What its training took is not recorded."
     once = bill(costs, hourly_rate).once
     paid = f" ({money(once)})" if once else ""
+    unknown = "; what its index took is not recorded" if costs.index_seconds is None else ""
     if not costs.training_seconds:
-        index = f"; its index takes {seconds(costs.index_seconds)} to build{paid}" if costs.index_seconds else ""
+        index = f"; its index takes {seconds(costs.index_seconds)} to build{paid}" if costs.index_seconds else unknown
         return f"It needs no training{index}."
-    index = f" and {seconds(costs.index_seconds)} of indexing" if costs.index_seconds else ""
+    index = f" and {seconds(costs.index_seconds)} of indexing" if costs.index_seconds else unknown
     return f"Before the first question it takes {seconds(costs.training_seconds)} of training{index}{paid}."
 
 

@@ -75,7 +75,7 @@ def probe(post: Call, index: str, tasks: Sequence[Task], *, clock: Callable[[], 
         (task, mode, body) for task in tasks for mode in ("base", rag) for body in _bodies(task, mode, len(tasks))
     ]
     began = clock()
-    with ThreadPoolExecutor(len(bodies)) as callers:
+    with ThreadPoolExecutor(min(len(bodies), _AT_ONCE)) as callers:
         answers = [Answer.model_validate(told) for told in callers.map(lambda one: post("/v1/query", one[2]), bodies)]
     seconds = clock() - began
     asked: dict[tuple[str, str], list[Answer]] = {}

@@ -123,10 +123,10 @@ def _column(part: str, named: str | None, names: Sequence[str], file: TextFile) 
 def _undecided(part: str, found: Sequence[str], names: Sequence[str], file: TextFile) -> RefusedArtifact:
     there = ", ".join(map(repr, names)) or "none"
     why = f"{' and '.join(map(repr, found))} could each be the {part}" if found else f"no column looks like the {part}"
-    usual = " or ".join(sorted(map(repr, _USUAL[part])))
-    return file.refused(
-        "line 1", f"{why}; call it {usual}, or name it in a recipe as `{part}` of [csv]. The columns are {there}"
-    )
+    advice = f"name it as `{part}` of csv in the recipe or suite"
+    if not found:
+        advice += f", or call it {' or '.join(map(repr, _USUAL[part]))}"
+    return file.refused("line 1", f"{why}; {advice}. The columns are {there}")
 
 
 def _problem(error: ValidationError, header: Header) -> str:

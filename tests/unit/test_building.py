@@ -133,7 +133,8 @@ def test_other_settings_build_anew(home: Home) -> None:
     home.build()
     assert not home.build(max_tokens=32).unchanged
     home.embedder = Counting(fingerprint="letters-2")
-    assert home.build(max_tokens=32).version.manifest.embedded == 8
+    anew = home.build(max_tokens=32).version.manifest
+    assert (anew.embedded, anew.paid_seconds) == (8, anew.seconds)
 
 
 def test_what_is_gone_from_the_folder_stays_in_former_versions_unless_it_is_to_be_hidden(home: Home) -> None:
@@ -189,8 +190,11 @@ def test_a_build_that_failed_goes_on_where_it_was(home: Home) -> None:
         home.build()
     assert home.indexes.versions.names() == []
     before = list(home.embedder.embedded)
+    spent = float(next(home.indexes.folder.glob(".partial/*.seconds")).read_text())
     home.embedder = Counting()
-    assert home.build().version.manifest.embedded == 8 - len(before) == 2
+    built = home.build().version.manifest
+    assert built.embedded == 8 - len(before) == 2
+    assert built.paid_seconds == built.seconds > spent > 0, "what the ended build took is counted, too"
     assert set(before) & set(home.embedder.embedded) == set()
     assert not list(home.indexes.folder.glob(".partial/*"))
 
@@ -200,7 +204,7 @@ def test_a_cut_off_record_of_an_ended_build_is_embedded_again(home: Home) -> Non
     home.embedder = Counting(most=7)
     with pytest.raises(RuntimeError):
         home.build()
-    (partial,) = home.indexes.folder.glob(".partial/*")
+    (partial,) = home.indexes.folder.glob(".partial/*.vectors")
     with partial.open("r+b") as file:
         file.truncate(partial.stat().st_size - 5)
     home.embedder = Counting()

@@ -37,9 +37,8 @@ def candidate(
 ) -> Candidate:
     if (time := costs.get("p95_ms")) is not None:
         costs = {"answer": Timing(median=time, low=0.97 * time, high=time, n=7)} | costs
-    return Candidate(
-        arm=arm, task="knowledge", quality=interval(mean, 0.08), gap=behind, costs=Costs(**costs), asked=asked
-    )
+    known = Costs(**{"index_seconds": 0} | costs)
+    return Candidate(arm=arm, task="knowledge", quality=interval(mean, 0.08), gap=behind, costs=known, asked=asked)
 
 
 def best(**costs: Any) -> Candidate:
@@ -91,6 +90,11 @@ def test_not_told_apart_is_not_good_enough_and_how_many_more_questions_would_tel
         "About 700 more questions may show that rag, which is cheaper, is good enough.",
         "If 8.0 points were tolerated, rag, which is cheaper, would do.",
     )
+
+
+def test_what_an_index_took_is_said_to_be_unknown_where_it_is() -> None:
+    found = decided(best(p95_ms=1900, training_seconds=0, index_seconds=None))
+    assert "It needs no training; what its index took is not recorded." in found.words
 
 
 def test_more_questions_than_anyone_asks_are_not_counted() -> None:

@@ -201,7 +201,7 @@ def test_the_delimiter_of_a_csv_is_found(tmp_path: Path, delimiter: str) -> None
         (
             "text,question,answer\na,b,c",
             {},
-            "line 1: 'text' and 'question' could each be the query; call it 'input' or 'prompt' or 'query'",
+            "line 1: 'text' and 'question' could each be the query; name it as `query` of csv in the recipe or suite",
         ),
         ("quest,answer\na,b", {}, "line 1: no column looks like the query ... The columns are 'quest', 'answer'"),
         ("question\na", {}, "line 1: no column looks like the answer ... The columns are 'question'"),

@@ -82,11 +82,8 @@ def test_progress_outside_a_terminal_is_a_line_before_and_a_line_after(capsys: C
     assert capsys.readouterr().err.startswith("embedding: 3 done in 0.")
 
 
-def test_progress_outside_a_terminal_tells_how_far_it_is_once_a_minute(
-    capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ragtune.terminal._BETWEEN_LINES", 0.0)
-    with progress("asking", total=9) as bar:
+def test_progress_outside_a_terminal_tells_now_and_then_how_far_it_is(capsys: Captured) -> None:
+    with progress("asking", total=9, every=0) as bar:
         bar.describe("rag")
         bar.advance()
         bar.advance(3)
