@@ -24,6 +24,7 @@ _PACE = 0.5  # tokens a second of training a LoRA, over those of the service: 19
 _AROUND = 18.0  # seconds of every training beside its steps: loading, checking, trying on the engine, publishing
 _VALIDATION = 2 * 16 / 3  # examples looked at, as trained ones: forward is a third of the work
 _START = 15.0  # seconds until a service answers
+_FULL_PACE = 1.4  # an evaluation over the look at the service, as prompts begin alike: 1.7 where it was measured
 _ALONE_PACE = 5.0  # a request alone takes so many times its share of a full batch: 4 where it was measured
 _FEW_WORDS = "fewer where an arm was not made for it"
 _SPARE, _ASIDE = 1.5, 40  # times the examples that steps see, as some are shorter; and those kept aside to validate
@@ -159,7 +160,7 @@ class Estimator:
         """Seconds to ask every arm."""
         names = {task.name: (f"{task.name}-few-shot", f"{task.name}-few-shot-passages") for task in self.tasks}
         found = self.arms(names, trained, effort.items, combined=effort.combined)
-        return _START + sum(self._arm(arm) for arm in found)
+        return _START + sum(self._arm(arm) for arm in found) / _FULL_PACE
 
     def arms(
         self, templates: Mapping[str, tuple[str, str]], trained: Sequence[Trained], items: int, *, combined: bool
