@@ -68,9 +68,10 @@ def judged(found: Sequence[Measured]) -> list[Difference]:
 
 
 def _of(asked: Comparison, on: Contest, samples: Samples) -> Difference:
+    """Within a run: what only one of them was asked, as the suite had it, is not left out."""
     parts = samples.part(asked.arm, asked.task), samples.part(asked.over, asked.task)
     told = on.told.get((asked.metric, asked.arm, asked.over))
-    return _judged(Measured(asked, told, len(parts[0].examples | parts[1].examples)), told)
+    return _judged(Measured(asked, told, len(parts[0].examples & parts[1].examples)), told)
 
 
 def _judged(found: Measured, told: Compared | None) -> Difference:
