@@ -88,7 +88,9 @@ def without_times(run: Run) -> list[Item]:
     ]
 
 
-@pytest.mark.parametrize("after", [1, 9, 33])
+@pytest.mark.parametrize(
+    "after", [pytest.param(1, marks=pytest.mark.slow), 9, pytest.param(33, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_goes_on_without_asking_again_what_was_answered(
     folder: Path, url: str, behaviour: Behaviour, after: int
 ) -> None:
@@ -146,7 +148,13 @@ def test_failed_items_are_asked_again_only_if_that_is_wanted(folder: Path, url: 
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [
-        ("suite.toml", "seeds = [1, 2]", "seeds = [1, 3]", "suite.seeds number 2 was 2 and is 3"),
+        pytest.param(
+            "suite.toml",
+            "seeds = [1, 2]",
+            "seeds = [1, 3]",
+            "suite.seeds number 2 was 2 and is 3",
+            marks=pytest.mark.slow,
+        ),
         (
             "suite.toml",
             '"containment"',

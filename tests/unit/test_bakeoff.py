@@ -272,7 +272,12 @@ def test_best_is_set_if_wanted_and_otherwise_only_shown(work: Path, capfd: pytes
 
 
 @pytest.mark.parametrize(
-    ("how", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("how", "code"),
+    [
+        (signal.SIGINT, -signal.SIGINT),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),  # many processes each
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupt_leaves_nothing_running_and_the_same_goes_on(work: Path, how: signal.Signals, code: int) -> None:
     environ = {**os.environ, "RAGTUNE_HOME": str(work / "out" / "home"), "SERVED": "facts", "HANGS": "facts-lora"}
@@ -323,6 +328,7 @@ def test_starting_over_deletes_a_bake_off_and_nothing_else(work: Path) -> None:
     assert [path.name for path in (work / "out").iterdir()] == ["thesis.md"]
 
 
+@pytest.mark.slow  # many processes
 def test_starting_over_leaves_what_others_put_there(work: Path) -> None:
     run = run_of(work)
     run.run()
