@@ -87,12 +87,12 @@ def other(outside: Outside) -> FastAPI:
     async def stream(question: str) -> AsyncIterator[str]:
         if question == "silent":
             await asyncio.sleep(30)
-        for line in TROUBLES.get(question, WHOLE):
+        for line in TROUBLES.get("cut" if question == "stalled" else question, WHOLE):
             yield line
             await asyncio.sleep(0.01)
         if question == "torn":
             raise ConnectionResetError
-        if question == "endless":
+        if question == "stalled":
             await asyncio.sleep(30)
 
     return app
@@ -157,6 +157,7 @@ def test_an_outside_arm_is_streamed_and_needs_no_service_of_ours(
         ("uncounted", "the stream told no usage"),
         ("told", "an error in the stream: out of memory"),
         ("silent", "no whole answer within"),
+        ("stalled", "no whole answer within"),
     ],
 )
 def test_a_failed_answer_is_a_failed_item_and_the_run_completes(
